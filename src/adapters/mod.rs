@@ -1,0 +1,11 @@
+//! What stands behind the ports: one folder a port, one file a technology.
+//!
+//! Only `wiring` (and the contract suites in `src/tests/ports`) name an adapter.
+
+pub mod blobs;
+pub mod cache;
+pub mod clock;
+pub mod database;
+pub mod executor;
+pub mod queue;
+pub mod source;

@@ -1,0 +1,224 @@
+//! Hostnames of sites, and the pointer from a host to the deployment that it shows.
+
+use crate::domain::digest::Digest;
+use crate::domain::id::{DeploymentId, ProjectId, UserId};
+use crate::domain::project::ProjectName;
+use crate::domain::text::{Invalid, parsed_text};
+use serde::{Deserialize, Serialize};
+
+/// A hostname in lower case, without port and without a dot at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Hostname(String);
+
+impl Hostname {
+    /// Takes any spelling of a name: upper case, a dot at the end. At most 253 characters, labels
+    /// of 1 to 63 (RFC 1035, 2.3.4), letters, digits and hyphens (`_` too, since DNS has it).
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if text.len() > 253 || !text.split('.').all(label) {
+            return Err(Invalid::new("is not a hostname such as www.example.com"));
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+
+    /// Whether this is a name one label below `domain`.
+    pub fn is_under(&self, domain: &Hostname) -> bool {
+        self.0
+            .strip_suffix(&domain.0)
+            .and_then(|rest| rest.strip_suffix('.'))
+            .is_some_and(|rest| !rest.contains('.'))
+    }
+}
+parsed_text!(Hostname);
+
+/// What a host stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostKind {
+    Production,
+    Branch,
+    Deployment,
+}
+
+/// A host as the database keeps it: the truth that the published [`Pointer`] follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostRecord {
+    pub host: Hostname,
+    pub kind: HostKind,
+    /// `None` once its project is gone; the record stays so that the revision goes on counting.
+    pub project: Option<ProjectId>,
+    pub account: Option<UserId>,
+    pub deployment: Option<DeploymentId>,
+    /// Counts every move; never goes back.
+    pub revision: i64,
+    /// The newest submission that this host has answered to; older ones never take it back.
+    pub as_of: i64,
+    /// The revision that object storage has for certain.
+    pub published: i64,
+}
+
+/// What object storage and the caches hold for a host. A higher `version` always wins; without a
+/// deployment the host shows no site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pointer {
+    pub version: i64,
+    pub host: Hostname,
+    pub kind: HostKind,
+    pub target: Option<PointerTarget>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointerTarget {
+    pub account: UserId,
+    pub project: ProjectId,
+    pub deployment: DeploymentId,
+}
+
+impl From<&HostRecord> for Pointer {
+    fn from(record: &HostRecord) -> Self {
+        let target = match (record.account, record.project, record.deployment) {
+            (Some(account), Some(project), Some(deployment)) => {
+                Some(PointerTarget { account, project, deployment })
+            }
+            _ => None,
+        };
+        Self { version: record.revision, host: record.host.clone(), kind: record.kind, target }
+    }
+}
+
+/// A host that a deployment or project asks for. The first name that is free, or already the
+/// project's own for the same purpose, is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostClaim {
+    pub kind: HostKind,
+    pub candidates: [Hostname; 2],
+}
+
+/// The names of sites below `domain`.
+#[derive(Clone, Debug)]
+pub struct Names {
+    pub domain: Hostname,
+}
+
+impl Names {
+    /// `<project>.<domain>`, else with a hash of the project's id.
+    pub fn production(&self, name: &ProjectName, project: ProjectId) -> HostClaim {
+        self.claim(HostKind::Production, name.as_str(), project)
+    }
+
+    /// `<project>-git-<branch>.<domain>`.
+    pub fn branch(&self, name: &ProjectName, project: ProjectId, branch: &str) -> HostClaim {
+        let slug: String = branch
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .collect();
+        let plain = format!("{name}-git-{}", slug.trim_matches('-'));
+        // `a/b` and `a-b` are two branches with one slug: what was lost is kept in a hash.
+        let label = if slug == branch && !slug.starts_with('-') && !slug.ends_with('-') {
+            plain
+        } else {
+            with_hash(&plain, branch)
+        };
+        self.claim(HostKind::Branch, &label, project)
+    }
+
+    /// `<project>-<id>.<domain>`: one deployment, for ever.
+    pub fn deployment(&self, name: &ProjectName, project: ProjectId, id: DeploymentId) -> HostClaim {
+        let room = 63 - 1 - id.body().len();
+        self.claim(
+            HostKind::Deployment,
+            &format!("{}-{}", shortened(name.as_str(), room), id.body()),
+            project,
+        )
+    }
+
+    fn claim(&self, kind: HostKind, label: &str, project: ProjectId) -> HostClaim {
+        let full = |label: String| Hostname(format!("{label}.{}", self.domain));
+        HostClaim { kind, candidates: [full(shortened(label, 63)), full(with_hash(label, project.body()))] }
+    }
+}
+
+/// `label` when it fits into `room`, else its beginning and a hash of the whole: two long names
+/// never become one.
+fn shortened(label: &str, room: usize) -> String {
+    if label.len() <= room { label.to_owned() } else { cut_with_hash(label, label, room) }
+}
+
+fn with_hash(label: &str, of: &str) -> String {
+    cut_with_hash(label, &format!("{label}\0{of}"), 63)
+}
+
+fn cut_with_hash(label: &str, hashed: &str, room: usize) -> String {
+    let hash = &Digest::of(hashed.as_bytes()).to_string()[..8];
+    let kept: String = label.chars().take(room - 9).collect();
+    format!("{}-{hash}", kept.trim_end_matches('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::OffsetDateTime;
+
+    fn names() -> (Names, ProjectId, DeploymentId) {
+        let mut rng = rand::rng();
+        let now = OffsetDateTime::UNIX_EPOCH;
+        (
+            Names { domain: Hostname::parse("example.com").unwrap() },
+            ProjectId::new(now, &mut rng),
+            DeploymentId::new(now, &mut rng),
+        )
+    }
+
+    fn name(text: &str) -> ProjectName {
+        ProjectName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn every_spelling_of_a_host_is_one_host() {
+        assert_eq!(Hostname::parse("WWW.Example.COM.").unwrap().as_str(), "www.example.com");
+        for bad in ["", ".", "a..b", "-a.b", "a b", "a/b", "a@b", "a:80", &"a".repeat(64)] {
+            assert!(Hostname::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_production_host_is_the_projects_name_below_the_domain() {
+        let (names, project, _) = names();
+        let claim = names.production(&name("blog"), project);
+        assert_eq!(claim.candidates[0].as_str(), "blog.example.com");
+        assert!(claim.candidates[1].as_str().starts_with("blog-"));
+        assert!(claim.candidates[0].is_under(&names.domain));
+    }
+
+    #[test]
+    fn branches_that_look_alike_get_different_hosts() {
+        let (names, project, _) = names();
+        let host = |branch| names.branch(&name("blog"), project, branch).candidates[0].clone();
+        assert_eq!(host("main").as_str(), "blog-git-main.example.com");
+        assert_ne!(host("a/b"), host("a-b"));
+        assert_ne!(host("Main"), host("main"));
+    }
+
+    #[test]
+    fn long_names_fit_a_label_and_stay_apart() {
+        let (names, project, id) = names();
+        let long = |end: &str| name(&format!("{}{end}", "x".repeat(90)));
+        for claim in [
+            names.production(&long("a"), project),
+            names.deployment(&long("a"), project, id),
+            names.branch(&long("a"), project, &"y/".repeat(100)),
+        ] {
+            for host in claim.candidates {
+                assert!(host.as_str().split('.').all(|label| label.len() <= 63), "{host}");
+                assert!(Hostname::parse(host.as_str()).is_ok(), "{host}");
+            }
+        }
+        assert_ne!(names.production(&long("a"), project), names.production(&long("b"), project));
+    }
+}

@@ -1,0 +1,20 @@
+//! What gv is about: accounts, projects, deployments, hosts, manifests, and the rules between them.
+//!
+//! Everything here is a value or a pure function. Time and randomness come in as arguments, which
+//! is what lets the rules be tested without a harness. Nothing here knows a table, a socket or a
+//! status code.
+//!
+//! Start with [`deployment`], whose state machine the other modules serve.
+
+pub mod account;
+pub mod deployment;
+pub mod digest;
+pub mod host;
+pub mod id;
+pub mod log;
+pub mod manifest;
+pub mod project;
+pub mod repo;
+pub mod secret;
+pub mod settings;
+pub mod text;

@@ -1,0 +1,152 @@
+//! Keeps deployments. The row is the job: whoever holds its lease does the work.
+//!
+//! A lease is an owner, an expiry by the database's own clock, and an attempt number. It is taken
+//! by compare-and-set on the row's revision; every later write by its holder is one as well, so
+//! that a worker which woke up too late changes nothing. No other clock than the database's
+//! decides whether a lease is over.
+
+use crate::domain::deployment::{Deployment, StateName};
+use crate::domain::digest::Digest;
+use crate::domain::host::HostRecord;
+use crate::domain::id::{DeploymentId, ProjectId, UserId};
+use crate::ports::error::StoreError;
+use async_trait::async_trait;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+#[async_trait]
+pub trait Deployments: Send + Sync {
+    /// Stores a queued deployment and gives it its `seq`. With a key that the account used within
+    /// the last 24 hours (by `deployment.created_at`), the deployment of then is given instead. Of
+    /// calls at the same time with one key, exactly one stores.
+    async fn submit(
+        &self,
+        deployment: Deployment,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Submitted, StoreError>;
+
+    /// Absence is an ordinary answer; another account's deployment is absent.
+    async fn find_deployment(
+        &self,
+        account: UserId,
+        id: DeploymentId,
+    ) -> Result<Option<Deployment>, StoreError>;
+
+    /// Newest first, those submitted before `before`.
+    async fn list_deployments(
+        &self,
+        account: UserId,
+        filter: DeploymentFilter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Deployment>, StoreError>;
+
+    /// The newest ready production deployment of the project that was submitted before `before`.
+    async fn previous_ready(
+        &self,
+        account: UserId,
+        project: ProjectId,
+        before: i64,
+    ) -> Result<Option<Deployment>, StoreError>;
+
+    /// How many queued deployments, of any account, were submitted before this one.
+    async fn queued_before(&self, seq: i64) -> Result<u64, StoreError>;
+
+    /// Cancels it at once when it is queued; when a worker holds it, leaves word for that worker.
+    /// Returns the deployment as it then is.
+    async fn request_cancel(
+        &self,
+        account: UserId,
+        id: DeploymentId,
+        now: OffsetDateTime,
+    ) -> Result<Option<Deployment>, StoreError>;
+
+    /// Deletes an ended deployment and empties the hosts that showed it, in one transaction.
+    async fn delete_deployment(&self, account: UserId, id: DeploymentId) -> Result<Deletion, StoreError>;
+
+    /// Takes the lease of a deployment that waits, or whose lease is over, for `lease` from the
+    /// database's now. Counts a loss when another's lease had run out.
+    async fn claim(
+        &self,
+        id: DeploymentId,
+        worker: &str,
+        lease: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Claim, StoreError>;
+
+    /// Holds on to a lease, also a late one that nobody took meanwhile.
+    async fn renew(&self, id: DeploymentId, attempt: u32, lease: Duration) -> Result<Renewal, StoreError>;
+
+    /// Writes `next` over the revision that it was read at, and returns it with the new revision.
+    /// A deployment that is queued or ended holds no lease from then on, and one that has ended
+    /// forgets its Git token. `None`: someone else wrote first, nothing was changed.
+    async fn advance(&self, next: Deployment) -> Result<Option<Deployment>, StoreError>;
+
+    /// Deployments that wait or whose lease is over, oldest first, and which nobody announced for
+    /// `quiet`. Of several callers at the same time each deployment is given to one; being given
+    /// counts as being announced.
+    async fn take_unannounced(&self, quiet: Duration, limit: u32) -> Result<Vec<DeploymentId>, StoreError>;
+
+    /// Ends at once all leases of a worker that is known to be dead. Returns how many.
+    async fn abandon(&self, worker: &str) -> Result<u64, StoreError>;
+
+    /// How many deployments wait, and for how many seconds the oldest has.
+    async fn backlog(&self) -> Result<Backlog, StoreError>;
+}
+
+/// A client's name for one submission, and what it submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    pub key: String,
+    /// Digest of the request: the same key with another request is a mistake.
+    pub fingerprint: Digest,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Submitted {
+    New(Deployment),
+    /// The key had been used for the same request.
+    Repeated(Deployment),
+    /// The key had been used for another request, or its deployment was deleted.
+    KeyTaken,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeploymentFilter {
+    pub project: Option<ProjectId>,
+    pub state: Option<StateName>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Claim {
+    Taken(Box<Deployment>),
+    /// Another worker holds it.
+    Held,
+    /// It has ended, or was deleted.
+    Over,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    Held {
+        cancel_requested: bool,
+    },
+    /// Someone else took it, or it has ended.
+    Lost,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// Its hosts, now without a target, are still to be published.
+    Deleted(Vec<HostRecord>),
+    NotFound,
+    NotEnded,
+    /// The production host shows it.
+    InProduction,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub waiting: u64,
+    pub oldest_s: u64,
+}

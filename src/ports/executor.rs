@@ -1,0 +1,83 @@
+//! Runs a stranger's commands where they can hurt nobody.
+//!
+//! `adapters::executor::process` is a plain process group with a guard; a sandbox, or a Kubernetes
+//! Job, stands behind the same trait.
+
+use crate::domain::id::DeploymentId;
+use crate::domain::log::LogStream;
+use async_trait::async_trait;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+#[async_trait]
+pub trait Executor: Send + Sync {
+    /// How builds are held, in a word for logs and `/readyz`: `process`, `bubblewrap` ...
+    fn mode(&self) -> &'static str;
+
+    /// Runs one command to its end. When this returns, for whatever reason, no process that the
+    /// command started is alive, daemons included. Output goes to `output` line by line; a
+    /// receiver that is slow slows the command down, and one that is gone loses the output.
+    async fn run(
+        &self,
+        job: Job,
+        output: mpsc::Sender<OutputLine>,
+        stop: CancellationToken,
+    ) -> Result<Exit, ExecutorError>;
+
+    /// Kills what commands of an earlier life of this worker left running, when it was killed
+    /// itself. To be called before the first `run`.
+    async fn clear_leftovers(&self) -> Result<(), ExecutorError>;
+}
+
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub deployment: DeploymentId,
+    /// The deployment's own folder: all that the command may write to.
+    pub workspace: PathBuf,
+    /// Where the command starts: absolute, inside the workspace.
+    pub dir: PathBuf,
+    /// Program and arguments. A program without `/` is looked up in the PATH of `env`.
+    pub command: Vec<String>,
+    /// The whole environment: nothing is inherited.
+    pub env: Vec<(String, String)>,
+    pub limits: JobLimits,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct JobLimits {
+    pub time: Duration,
+    /// Of each process's private data.
+    pub memory_bytes: u64,
+    /// Of the user that builds run as, its other processes included: a fork bomb ends here.
+    pub processes: u64,
+    /// Of each file that is written.
+    pub file_bytes: u64,
+    pub open_files: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputLine {
+    pub stream: LogStream,
+    /// Without line break; longer lines come in pieces of `LogLine::MAX_TEXT` bytes; what is no
+    /// UTF-8 is replaced.
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+    TimedOut,
+    /// `stop` was cancelled.
+    Stopped,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    #[error("{0} is not installed on this worker")]
+    ProgramMissing(String),
+    #[error("the command could not be started: {0}")]
+    Failed(String),
+}

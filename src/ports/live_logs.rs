@@ -1,0 +1,25 @@
+//! The log of a deployment while it runs: a capped stream that many read while one writes.
+//! Its finished copy is an object in storage (see `app::logs`).
+
+use crate::domain::id::DeploymentId;
+use crate::domain::log::LogLine;
+use crate::ports::error::StoreError;
+use async_trait::async_trait;
+use std::time::Duration;
+
+#[async_trait]
+pub trait LiveLogs: Send + Sync {
+    /// Adds lines, whose numbers rise and are above all that are there: a line that is not (a
+    /// worker that woke too late) is left out. Past the stream's cap the oldest are dropped.
+    async fn append(&self, id: DeploymentId, lines: &[LogLine]) -> Result<(), StoreError>;
+
+    /// The lines after number `after`, oldest first, at most `limit`. An unknown stream is empty.
+    async fn read(&self, id: DeploymentId, after: u64, limit: usize) -> Result<Vec<LogLine>, StoreError>;
+
+    /// Returns as soon as there is a line after number `after` or the stream was closed, and at
+    /// the latest after `at_most`. May return early for no reason.
+    async fn wait(&self, id: DeploymentId, after: u64, at_most: Duration) -> Result<(), StoreError>;
+
+    /// No line will come any more. The stream stays readable for a while and is then dropped.
+    async fn close(&self, id: DeploymentId) -> Result<(), StoreError>;
+}

@@ -1,0 +1,16 @@
+//! Every test that needs more than its own module, in one binary.
+//!
+//! `ports`: the contract suites, each run on every adapter. `behaviour`: gv as its users meet it,
+//! over HTTP, against a real `gv up`. `tidy`: what the compiler cannot see. `support`: what these
+//! share. Where `GV_TEST_DATABASE_URL` names a PostgreSQL server, databases are made there.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a failing test may panic"
+)]
+
+mod behaviour;
+mod ports;
+mod support;
+mod tidy;
