@@ -1,1 +1,142 @@
-//! (being written)
+//! The one configuration that all roles share.
+//!
+//! A TOML file under environment variables under flags, each key with its origin. [`Config`] is
+//! the whole, already parsed into types that cannot be wrong; [`load`] makes it. `config/gv.toml`
+//! is its complete commented default, and a test holds the two equal.
+
+use crate::domain::host::{Hostname, SiteUrls};
+use crate::domain::secret::Secret;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Sites are `<name>.<domain>`.
+    pub domain: Hostname,
+    pub data_dir: PathBuf,
+    pub database: Database,
+    pub queue: Queue,
+    pub cache: Cache,
+    pub blobs: Blobs,
+    pub api: Api,
+    pub edge: Edge,
+    pub ops: Ops,
+    pub worker: Worker,
+    pub limits: Limits,
+    pub source: Source,
+    pub auth: Auth,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// `sqlite:` and a path, or `postgres://`.
+    pub url: Secret,
+}
+
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// `memory:`
+    pub url: Secret,
+}
+
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// `memory:`
+    pub url: Secret,
+    /// Of the in-process cache, in MiB.
+    pub memory_mb: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Blobs {
+    /// `file:` and a path.
+    pub url: String,
+    pub access_key: Option<Secret>,
+    pub secret_key: Option<Secret>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Api {
+    pub listen: SocketAddr,
+}
+
+#[derive(Clone, Debug)]
+pub struct Edge {
+    pub listen: SocketAddr,
+    /// Scheme and port under which browsers reach the edge; `None`: derived from `domain` and the
+    /// port that the edge really listens on.
+    pub public: Option<SiteUrls>,
+    /// Of the edge's own memory for files, in MiB.
+    pub memory_mb: u64,
+    /// How long an edge trusts a pointer that it heard nothing new about.
+    pub pointer_ttl_s: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Ops {
+    /// `None`: off.
+    pub listen: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Worker {
+    pub concurrency: u16,
+    pub build_timeout_s: u64,
+    pub lease_s: u64,
+    pub max_attempts: u32,
+    pub dir: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub output_files: u64,
+    pub output_mb: u64,
+    pub file_mb: u64,
+    pub log_mb: u64,
+    /// Private data of each process of a build, in MiB.
+    pub build_memory_mb: u64,
+    pub build_processes: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Exact `host:port` that may be cloned from although it is not public.
+    pub allow: Vec<String>,
+    pub max_mb: u64,
+    pub max_files: u64,
+    pub timeout_s: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Auth {
+    pub registration: Registration,
+    /// Ed25519 keys in the form that `gv config keygen` prints; the first signs, all verify.
+    /// Empty: `gv up` keeps one in `data_dir`.
+    pub signing_keys: Vec<Secret>,
+    pub access_token_s: u64,
+    pub refresh_token_days: u64,
+    /// How often one address, and one e-mail address, may try to sign in within a minute.
+    pub attempts_per_min: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    Open,
+    Closed,
+}
+
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// A `tracing` filter: `info`, `gv=debug,warn` ...
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// JSON unless standard error is a terminal.
+    Auto,
+    Json,
+    Text,
+}

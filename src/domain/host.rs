@@ -144,6 +144,34 @@ impl Names {
     }
 }
 
+/// How a site is reached from a browser: scheme and port are the same for all hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteUrls {
+    pub scheme: Scheme,
+    /// `None`: the scheme's own.
+    pub port: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+impl SiteUrls {
+    /// The address of a host's start page, without a slash at the end.
+    pub fn url(&self, host: &Hostname) -> String {
+        let (scheme, own) = match self.scheme {
+            Scheme::Http => ("http", 80),
+            Scheme::Https => ("https", 443),
+        };
+        match self.port.filter(|port| *port != own) {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        }
+    }
+}
+
 /// `label` when it fits into `room`, else its beginning and a hash of the whole: two long names
 /// never become one.
 fn shortened(label: &str, room: usize) -> String {
@@ -194,6 +222,19 @@ mod tests {
         assert_eq!(claim.candidates[0].as_str(), "blog.example.com");
         assert!(claim.candidates[1].as_str().starts_with("blog-"));
         assert!(claim.candidates[0].is_under(&names.domain));
+    }
+
+    #[test]
+    fn urls_leave_out_the_port_that_goes_without_saying() {
+        let host = Hostname::parse("blog.example.com").unwrap();
+        assert_eq!(
+            SiteUrls { scheme: Scheme::Https, port: Some(443) }.url(&host),
+            "https://blog.example.com"
+        );
+        assert_eq!(
+            SiteUrls { scheme: Scheme::Http, port: Some(8000) }.url(&host),
+            "http://blog.example.com:8000"
+        );
     }
 
     #[test]
