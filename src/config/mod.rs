@@ -4,8 +4,12 @@
 //! the whole, already parsed into types that cannot be wrong; [`load`] makes it. `config/gv.toml`
 //! is its complete commented default, and a test holds the two equal.
 
+pub mod layers;
+pub mod load;
+
 use crate::domain::host::{Hostname, SiteUrls};
 use crate::domain::secret::Secret;
+use crate::domain::settings::Variables;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -86,6 +90,8 @@ pub struct Worker {
     pub lease_s: u64,
     pub max_attempts: u32,
     pub dir: PathBuf,
+    /// The operator's own, for every build.
+    pub build_env: Variables,
 }
 
 #[derive(Clone, Debug)]

@@ -1,0 +1,348 @@
+//! From settings to a [`Config`]: each value parsed into its type, all problems gathered.
+
+use super::layers::{Outside, Problem, Setting, Settings, gather};
+use super::{
+    Api, Auth, Blobs, Cache, Config, Database, Edge, Limits, Log, LogFormat, Ops, Queue, Registration,
+    Source, Worker,
+};
+use crate::domain::host::{Hostname, Scheme, SiteUrls};
+use crate::domain::secret::Secret;
+use crate::domain::settings::Variables;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Keys whose values are never shown; URLs are shown without their password instead.
+const SECRET: &[&str] = &["blobs.access_key", "blobs.secret_key", "auth.signing_keys", "worker.build_env"];
+
+/// The configuration in force, and what it was made of.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub settings: Settings,
+}
+
+/// Reads and checks everything. All problems are reported, not only the first.
+pub fn load(outside: &Outside) -> Result<Loaded, Vec<Problem>> {
+    let (settings, problems) = gather(outside);
+    let mut reader = Reader { settings: &settings, problems };
+    let config = read(&mut reader);
+    let problems = reader.problems;
+    match config {
+        Some(config) if problems.is_empty() => Ok(Loaded { config, settings }),
+        _ => Err(problems),
+    }
+}
+
+struct Reader<'a> {
+    settings: &'a Settings,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn problem(&mut self, key: &str, message: impl Into<String>) {
+        let origin = self.settings.get(key).map(|setting| setting.origin.clone());
+        self.problems.push(Problem { key: key.to_owned(), origin, message: message.into() });
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.settings.get(key).and_then(|setting| setting.value.as_str()).unwrap_or_default()
+    }
+
+    fn list(&mut self, key: &str) -> Vec<String> {
+        let items =
+            self.settings.get(key).and_then(|setting| setting.value.as_array()).cloned().unwrap_or_default();
+        let texts: Vec<String> = items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect();
+        if texts.len() != items.len() {
+            self.problem(key, "must be a list of texts");
+        }
+        texts
+    }
+
+    fn number<T: TryFrom<i64> + Default>(&mut self, key: &str, range: RangeInclusive<i64>) -> T {
+        let number =
+            self.settings.get(key).and_then(|setting| setting.value.as_integer()).unwrap_or_default();
+        match T::try_from(number) {
+            Ok(value) if range.contains(&number) => value,
+            _ => {
+                self.problem(key, format!("must be {} to {}", range.start(), range.end()));
+                T::default()
+            }
+        }
+    }
+
+    fn parsed<T: FromStr>(&mut self, key: &str, expected: &str) -> Option<T> {
+        let parsed = self.text(key).parse().ok();
+        if parsed.is_none() {
+            self.problem(key, format!("must be {expected}"));
+        }
+        parsed
+    }
+
+    fn optional_secret(&self, key: &str) -> Option<Secret> {
+        Some(self.text(key)).filter(|text| !text.is_empty()).map(Secret::new)
+    }
+
+    /// One of a few words.
+    fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
+        let found = words.iter().find(|(word, _)| *word == self.text(key)).map(|(_, value)| *value);
+        if found.is_none() {
+            let known: Vec<&str> =
+                words.iter().map(|(word, _)| *word).filter(|word| !word.is_empty()).collect();
+            self.problem(key, format!("must be {}", known.join(" or ")));
+        }
+        found
+    }
+
+    /// A URL of one of the schemes given.
+    fn url(&mut self, key: &str, default: String, schemes: &[&str]) -> String {
+        let url = Some(self.text(key).to_owned()).filter(|text| !text.is_empty()).unwrap_or(default);
+        if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
+            self.problem(key, format!("must begin with {}", schemes.join(" or ")));
+        }
+        url
+    }
+}
+
+/// Everything below one day, in the units of the keys.
+const A_DAY_S: i64 = 86_400;
+const A_TEBIBYTE_MB: i64 = 1 << 20;
+
+fn read(from: &mut Reader) -> Option<Config> {
+    let domain = from.parsed::<Hostname>("domain", "a hostname such as example.com or localhost");
+    let data_dir = data_dir(from)?;
+    let work = Some(from.text("worker.dir")).filter(|text| !text.is_empty()).map(PathBuf::from);
+    let listen = from.text("ops.listen").to_owned();
+    let config = Config {
+        database: Database {
+            url: Secret::new(from.url(
+                "database.url",
+                format!("sqlite:{}", data_dir.join("gv.db").display()),
+                &["sqlite:", "postgres://", "postgresql://"],
+            )),
+        },
+        queue: Queue { url: Secret::new(from.url("queue.url", String::new(), &["memory:"])) },
+        cache: Cache {
+            url: Secret::new(from.url("cache.url", String::new(), &["memory:"])),
+            memory_mb: from.number("cache.memory_mb", 1..=A_TEBIBYTE_MB),
+        },
+        blobs: Blobs {
+            url: from.url("blobs.url", format!("file:{}", data_dir.join("blobs").display()), &["file:"]),
+            access_key: from.optional_secret("blobs.access_key"),
+            secret_key: from.optional_secret("blobs.secret_key"),
+        },
+        api: Api { listen: from.parsed("api.listen", "an address such as 127.0.0.1:8080")? },
+        edge: Edge {
+            listen: from.parsed("edge.listen", "an address such as 127.0.0.1:8000")?,
+            public: public(from),
+            memory_mb: from.number("edge.memory_mb", 1..=A_TEBIBYTE_MB),
+            pointer_ttl_s: from.number("edge.pointer_ttl_s", 1..=3_600),
+        },
+        ops: Ops {
+            listen: if listen.is_empty() {
+                None
+            } else {
+                Some(from.parsed("ops.listen", "an address or empty")?)
+            },
+        },
+        worker: Worker {
+            concurrency: from.number("worker.concurrency", 1..=1_000),
+            build_timeout_s: from.number("worker.build_timeout_s", 1..=A_DAY_S),
+            lease_s: from.number("worker.lease_s", 2..=3_600),
+            max_attempts: from.number("worker.max_attempts", 1..=100),
+            dir: work.unwrap_or_else(|| data_dir.join("work")),
+            build_env: build_env(from),
+        },
+        limits: Limits {
+            output_files: from.number("limits.output_files", 1..=10_000_000),
+            output_mb: from.number("limits.output_mb", 1..=A_TEBIBYTE_MB),
+            file_mb: from.number("limits.file_mb", 1..=A_TEBIBYTE_MB),
+            log_mb: from.number("limits.log_mb", 1..=1_024),
+            build_memory_mb: from.number("limits.build_memory_mb", 64..=A_TEBIBYTE_MB),
+            build_processes: from.number("limits.build_processes", 16..=1_000_000),
+        },
+        source: Source {
+            allow: allow(from),
+            max_mb: from.number("source.max_mb", 1..=A_TEBIBYTE_MB),
+            max_files: from.number("source.max_files", 1..=10_000_000),
+            timeout_s: from.number("source.timeout_s", 1..=A_DAY_S),
+        },
+        auth: Auth {
+            registration: from.word(
+                "auth.registration",
+                &[("open", Registration::Open), ("closed", Registration::Closed)],
+            )?,
+            signing_keys: from.list("auth.signing_keys").into_iter().map(Secret::new).collect(),
+            access_token_s: from.number("auth.access_token_s", 10..=A_DAY_S),
+            refresh_token_days: from.number("auth.refresh_token_days", 1..=3_650),
+            attempts_per_min: from.number("auth.attempts_per_min", 1..=1_000_000),
+        },
+        log: Log {
+            level: log_level(from),
+            format: from.word(
+                "log.format",
+                &[("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)],
+            )?,
+        },
+        domain: domain?,
+        data_dir,
+    };
+    Some(config)
+}
+
+fn data_dir(from: &mut Reader) -> Option<PathBuf> {
+    let text = from.text("data_dir");
+    let dir = if text.is_empty() { user_data_dir() } else { std::path::absolute(text).ok() };
+    if dir.is_none() {
+        from.problem("data_dir", "must be set, since this user has no home folder");
+    }
+    dir
+}
+
+/// By the XDG base directory specification; on macOS and Windows their own places.
+fn user_data_dir() -> Option<PathBuf> {
+    dirs::data_dir().map(|dir| dir.join("gv"))
+}
+
+fn public(from: &mut Reader) -> Option<SiteUrls> {
+    let schemes = [("", None), ("http", Some(Scheme::Http)), ("https", Some(Scheme::Https))];
+    let scheme = from.word("edge.public_scheme", &schemes).flatten();
+    let port: u16 = from.number("edge.public_port", 0..=65_535);
+    if scheme.is_none() && port != 0 {
+        from.problem("edge.public_port", "needs edge.public_scheme beside it");
+    }
+    scheme.map(|scheme| SiteUrls { scheme, port: Some(port).filter(|port| *port != 0) })
+}
+
+fn allow(from: &mut Reader) -> Vec<String> {
+    let items = from.list("source.allow");
+    for item in &items {
+        let port = item
+            .rsplit_once(':')
+            .filter(|(host, _)| !host.is_empty())
+            .and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none_or(|port| port == 0) {
+            from.problem("source.allow", format!("must name exact host:port pairs, unlike {item:?}"));
+        }
+    }
+    items
+}
+
+fn build_env(from: &mut Reader) -> Variables {
+    let items = from.list("worker.build_env");
+    let pairs: Option<_> =
+        items.iter().map(|item| item.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()))).collect();
+    let variables = pairs.map(Variables::parse);
+    match variables {
+        Some(Ok(variables)) => variables,
+        Some(Err(invalid)) => {
+            from.problem("worker.build_env", invalid.to_string());
+            Variables::default()
+        }
+        None => {
+            from.problem("worker.build_env", "must be a list of NAME=value");
+            Variables::default()
+        }
+    }
+}
+
+fn log_level(from: &mut Reader) -> String {
+    let text = from.text("log.level").to_owned();
+    if tracing_subscriber::EnvFilter::builder().parse(&text).is_err() {
+        from.problem("log.level", "must be a filter such as info or gv=debug,warn");
+    }
+    text
+}
+
+/// A setting as it may be shown: secrets hidden, URLs without their password.
+pub fn shown(key: &str, setting: &Setting) -> String {
+    if SECRET.contains(&key) {
+        let is_set = match &setting.value {
+            toml::Value::Array(items) => !items.is_empty(),
+            value => value.as_str().is_some_and(|text| !text.is_empty()),
+        };
+        return if is_set { "\"***\"".to_owned() } else { setting.value.to_string() };
+    }
+    match setting.value.as_str().filter(|_| key.ends_with(".url")) {
+        Some(url) => toml::Value::from(without_password(url)).to_string(),
+        None => setting.value.to_string(),
+    }
+}
+
+/// `url` with its password and its query's secrets replaced by `***`.
+pub fn without_password(url: &str) -> String {
+    let Ok(mut parsed) = url::Url::parse(url) else { return url.to_owned() };
+    if parsed.password().is_none() && parsed.query().is_none_or(|query| !query.contains("password")) {
+        return url.to_owned();
+    }
+    if parsed.password().is_some() && parsed.set_password(Some("***")).is_err() {
+        return format!("{}:***", parsed.scheme());
+    }
+    if parsed.query().is_some_and(|query| query.contains("password")) {
+        parsed.set_query(Some("***"));
+    }
+    parsed.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(pairs: &[(&str, &str)]) -> Outside {
+        let mut environment = vec![("GV_DATA_DIR".to_owned(), "/var/lib/gv".to_owned())];
+        environment.extend(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Outside { environment, ..Outside::default() }
+    }
+
+    #[test]
+    fn the_shipped_file_is_complete_and_valid() {
+        let loaded = load(&with(&[])).unwrap();
+        assert_eq!(loaded.config.domain.as_str(), "localhost");
+        assert_eq!(loaded.config.database.url.expose(), "sqlite:/var/lib/gv/gv.db");
+        assert_eq!(loaded.config.blobs.url, "file:/var/lib/gv/blobs");
+        assert_eq!(loaded.config.worker.dir, PathBuf::from("/var/lib/gv/work"));
+        assert_eq!((loaded.config.worker.concurrency, loaded.config.worker.lease_s), (2, 30));
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("gv.toml");
+        std::fs::write(&copy, super::super::layers::DEFAULTS).unwrap();
+        assert!(load(&Outside { file: Some(copy), ..with(&[]) }).is_ok(), "a copy of it is a valid file");
+    }
+
+    #[test]
+    fn every_problem_is_reported_with_its_key_and_origin() {
+        let problems = load(&with(&[
+            ("GV_WORKER__LEASE_S", "0"),
+            ("GV_DOMAIN", "not a host"),
+            ("GV_SOURCE__ALLOW", "10.0.0.1"),
+            ("GV_AUTH__REGISTRATION", "maybe"),
+            ("GV_QUEUE__URL", "kafka://x"),
+        ]))
+        .unwrap_err();
+        let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        for part in [
+            "worker.lease_s: must be 2 to",
+            "domain:",
+            "source.allow:",
+            "open or closed",
+            "queue.url:",
+            "GV_DOMAIN",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_never_shown() {
+        let loaded = load(&with(&[
+            ("GV_BLOBS__SECRET_KEY", "hush"),
+            ("GV_DATABASE__URL", "postgres://gv:hush@db/gv"),
+            ("GV_AUTH__SIGNING_KEYS", "gvk1.a.hush"),
+            ("GV_WORKER__BUILD_ENV", "TOKEN=hush"),
+        ]))
+        .unwrap();
+        let shown: String = loaded.settings.iter().map(|(key, setting)| shown(key, setting)).collect();
+        assert!(!shown.contains("hush"), "{shown}");
+        assert!(shown.contains("postgres://gv:***@db/gv"));
+        assert!(!format!("{:?}", loaded.config).contains("hush"));
+    }
+}
