@@ -1,1 +1,41 @@
-//! (being written)
+//! What gv says about itself while it runs: structured logs on standard error, metrics for
+//! `/metrics`. What a person or a script asked for goes to standard output and is not made here.
+
+use crate::config::{Log, LogFormat};
+use anyhow::Context;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::prelude::*;
+
+/// Starts logging. Called once, by whoever owns the process.
+pub fn start_logging(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder().parse(&log.level).context("log.level")?;
+    let json = match log.format {
+        LogFormat::Auto => !std::io::stderr().is_terminal(),
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    if json {
+        let layer = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+        registry.with(layer).try_init()?;
+    } else {
+        let layer = fmt::layer().with_target(false).with_writer(std::io::stderr);
+        registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init()?;
+    }
+    Ok(())
+}
+
+/// Seconds, from a cached file to a long build.
+const SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
+
+/// Starts counting; the handle renders what was counted.
+pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .install_recorder()?;
+    Ok(recorder)
+}

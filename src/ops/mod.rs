@@ -1,15 +1,97 @@
-//! The operator's listener that every role has: `/healthz`, `/readyz`, `/metrics`.
+//! The operator's listener that every role has: `/healthz` (the process lives), `/readyz` (it can
+//! do its work, and what is missing where it cannot), `/metrics` (Prometheus' text format).
 
+use actix_web::web::Data;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use anyhow::Context;
 use async_trait::async_trait;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::{Map, Value, json};
+use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// One thing that a role needs to do its work.
 #[async_trait]
 pub trait Check: Send + Sync {
     /// What `/readyz` calls it: `database`, `queue`, `cache`, `blobs`, `executor` ...
     fn name(&self) -> &'static str;
-    /// `Err` says, in words for an operator, what is missing.
+    /// What it is, in a word; or, in words for an operator, what is missing.
     async fn check(&self) -> Result<String, String>;
 }
 
 pub type Checks = Vec<Arc<dyn Check>>;
+
+/// A check that takes longer has failed.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+struct State {
+    role: &'static str,
+    checks: Checks,
+    metrics: PrometheusHandle,
+    stopping: CancellationToken,
+}
+
+/// Serves until `stop`. While `stopping` is cancelled and this still runs, `/readyz` says so, so
+/// that a load balancer sends nothing new.
+pub async fn serve(
+    role: &'static str,
+    checks: Checks,
+    metrics: PrometheusHandle,
+    listener: TcpListener,
+    stopping: CancellationToken,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let state = Data::new(State { role, checks, metrics, stopping });
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(state.clone())
+            .route("/healthz", web::get().to(healthz))
+            .route("/readyz", web::get().to(readyz))
+            .route("/metrics", web::get().to(metrics_text))
+    })
+    .workers(1)
+    .disable_signals()
+    .shutdown_timeout(1)
+    .listen(listener)
+    .context("ops.listen")?
+    .run();
+    let handle = server.handle();
+    let serving = tokio::spawn(server);
+    stop.cancelled().await;
+    handle.stop(true).await;
+    serving.await.context("the ops listener fell over")?.context("the ops listener failed")
+}
+
+async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
+}
+
+async fn readyz(state: Data<State>) -> HttpResponse {
+    let outcomes = futures_util::future::join_all(state.checks.iter().map(|check| async {
+        let outcome = tokio::time::timeout(DEADLINE, check.check()).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs())));
+        (check.name(), outcome)
+    }))
+    .await;
+    let stopping = state.stopping.is_cancelled();
+    let ready = !stopping && outcomes.iter().all(|(_, outcome)| outcome.is_ok());
+    let checks: Map<String, Value> = outcomes
+        .into_iter()
+        .map(|(name, outcome)| {
+            let value = match outcome {
+                Ok(detail) => json!({"ok": true, "detail": detail}),
+                Err(missing) => json!({"ok": false, "detail": missing}),
+            };
+            (name.to_owned(), value)
+        })
+        .collect();
+    let body = json!({"role": state.role, "ready": ready, "stopping": stopping, "checks": checks});
+    if ready { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
+}
+
+async fn metrics_text(state: Data<State>) -> HttpResponse {
+    state.metrics.run_upkeep();
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render())
+}

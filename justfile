@@ -1,0 +1,34 @@
+# What can be done here
+default:
+    @just --list --unsorted
+
+# Everything on this machine, and a first site
+[group('run')]
+demo:
+    cargo run --release -- up --demo
+
+# api, worker and edge in one process
+[group('run')]
+up *ARGS:
+    cargo run --release -- up {{ARGS}}
+
+# Every check and test, on embedded backends and on PostgreSQL; with names: only those tests
+[group('check')]
+test *NAMES:
+    scripts/test {{NAMES}}
+
+# The tests on embedded backends alone: the quick round
+[group('check')]
+quick *ARGS:
+    cargo nextest run {{ARGS}}
+
+# Format, then lint
+[group('check')]
+lint:
+    cargo fmt
+    cargo clippy --all-targets -- -D warnings
+
+# The code's documentation, private items too
+[group('read')]
+docs:
+    cargo doc --no-deps --document-private-items --open
