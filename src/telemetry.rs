@@ -29,8 +29,10 @@ pub fn start_logging(log: &Log) -> anyhow::Result<()> {
 }
 
 /// Seconds, from a cached file to a long build.
-const SECONDS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
+const SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+    900.0,
+];
 
 /// Starts counting; the handle renders what was counted.
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {

@@ -50,10 +50,15 @@ pub fn run(args: &ConfigArgs, command: &ConfigCommand) -> anyhow::Result<ExitCod
 
 #[expect(clippy::print_stdout, reason = "this is what was asked for")]
 fn show(loaded: &Loaded, as_json: bool) {
-    let rows = loaded.settings.iter().map(|(key, setting)| (key, in_force(loaded, key, shown(key, setting)), setting));
+    let rows = loaded
+        .settings
+        .iter()
+        .map(|(key, setting)| (key, in_force(loaded, key, shown(key, setting)), setting));
     if as_json {
         let map: serde_json::Map<String, serde_json::Value> = rows
-            .map(|(key, value, setting)| (key.clone(), json!({"value": value, "origin": setting.origin.to_string()})))
+            .map(|(key, value, setting)| {
+                (key.clone(), json!({"value": value, "origin": setting.origin.to_string()}))
+            })
             .collect();
         println!("{:#}", serde_json::Value::Object(map));
         return;

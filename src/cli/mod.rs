@@ -3,6 +3,7 @@
 
 mod client;
 mod config;
+mod demo;
 mod server;
 
 use clap::{Args, Parser, Subcommand};
@@ -105,7 +106,11 @@ mod tests {
         fn check(command: &clap::Command) {
             for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
                 let id = arg.get_id().as_str();
-                assert!(id == "help" || id == "version" || arg.get_help().is_some(), "{} {id}", command.get_name());
+                assert!(
+                    id == "help" || id == "version" || arg.get_help().is_some(),
+                    "{} {id}",
+                    command.get_name()
+                );
             }
             for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
                 assert!(sub.get_about().is_some(), "{} {}", command.get_name(), sub.get_name());

@@ -2,8 +2,13 @@
 
 use super::ConfigArgs;
 use super::config::load_or_explain;
-use crate::config::Config;
+use crate::adapters::clock::SystemClock;
+use crate::config::Log;
 use crate::config::layers::Outside;
+use crate::demo::server::DemoServer;
+use crate::ports::clock::Clock;
+use crate::wiring::Started;
+use crate::wiring::data_dir::OwnerSession;
 use crate::{telemetry, wiring};
 use anyhow::Context;
 use clap::Args;
@@ -44,13 +49,25 @@ pub fn up(args: &ConfigArgs, up: &UpArgs) -> anyhow::Result<ExitCode> {
         let dir = dir.to_str().context("--data-dir must be UTF-8")?;
         outside.flags.push(("data_dir", dir.to_owned(), "--data-dir"));
     }
-    let config = load_or_explain(&outside)?.config;
-    run_until_signal(&config, async |stop| wiring::up(&config, up.demo, announce, stop).await)
+    let mut config = load_or_explain(&outside)?.config;
+    let log = config.log.clone();
+    run_until_signal(&log, async move |stop| {
+        let demo = if up.demo { Some(DemoServer::start(SystemClock.now())?) } else { None };
+        config.source.allow.extend(demo.iter().map(DemoServer::address));
+        let ready = |started: &Started, owner: OwnerSession| {
+            announce(started)?;
+            if let Some(demo) = &demo {
+                tokio::spawn(super::demo::deploy(owner, demo.repo_url()));
+            }
+            Ok(())
+        };
+        wiring::up(&config, ready, stop).await
+    })
 }
 
 pub fn role(args: &ConfigArgs, role: Role) -> anyhow::Result<ExitCode> {
     let config = load_or_explain(&Outside::of_process(args.config.clone()))?.config;
-    run_until_signal(&config, async |stop| match role {
+    run_until_signal(&config.log, async |stop| match role {
         Role::Api => wiring::api(&config, announce, stop).await,
         Role::Worker => wiring::worker(&config, announce, stop).await,
         Role::Edge => wiring::edge(&config, announce, stop).await,
@@ -88,13 +105,14 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// Runs a role until it ends by itself or SIGTERM or SIGINT asks it to; a second signal ends the
 /// process at once.
 fn run_until_signal(
-    config: &Config,
+    log: &Log,
     role: impl AsyncFnOnce(CancellationToken) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
-    telemetry::start_logging(&config.log)?;
+    telemetry::start_logging(log)?;
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let stopping = stop.clone();
         tokio::spawn(async move {
             for hurry in [false, true] {
@@ -113,7 +131,7 @@ fn run_until_signal(
 }
 
 /// Says on standard output that the process can serve: a line of JSON for programs, words for people.
-fn announce(started: &wiring::Started) -> anyhow::Result<()> {
+fn announce(started: &Started) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let url = |address: &Option<std::net::SocketAddr>| address.map(|address| format!("http://{address}"));
     if !out.is_terminal() {
@@ -122,9 +140,6 @@ fn announce(started: &wiring::Started) -> anyhow::Result<()> {
             if let Some(url) = url(address) {
                 line[name] = url.into();
             }
-        }
-        if let Some(demo) = &started.demo {
-            line["demo"] = demo.clone().into();
         }
         writeln!(out, "{line}")?;
         return Ok(out.flush()?);
@@ -138,12 +153,11 @@ fn announce(started: &wiring::Started) -> anyhow::Result<()> {
     if let Some(dir) = &started.data_dir {
         writeln!(out, "  data   {}", dir.display())?;
     }
-    match &started.demo {
-        Some(demo) => writeln!(out, "\n  Your first site: {demo}\n")?,
-        None if started.role == "up" => {
-            writeln!(out, "\n  Deploy a site from a second terminal:\n\n    gv deploy https://github.com/team/site.git\n")?;
-        }
-        None => {}
+    if started.role == "up" {
+        writeln!(
+            out,
+            "\n  Deploy a site from a second terminal:\n\n    gv deploy https://github.com/team/site.git\n"
+        )?;
     }
     Ok(out.flush()?)
 }

@@ -12,10 +12,26 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["domain", "config"]),
     ("telemetry", &["config"]),
     ("ops", &["ops"]),
+    ("demo", &["demo"]),
     ("api", &["domain", "ports", "app", "config", "ops", "api"]),
     ("worker", &["domain", "ports", "app", "config", "ops", "worker"]),
     ("edge", &["domain", "ports", "config", "ops", "edge"]),
-    ("wiring", &["domain", "ports", "app", "adapters", "config", "telemetry", "ops", "api", "worker", "edge", "wiring"]),
+    (
+        "wiring",
+        &[
+            "domain",
+            "ports",
+            "app",
+            "adapters",
+            "config",
+            "telemetry",
+            "ops",
+            "api",
+            "worker",
+            "edge",
+            "wiring",
+        ],
+    ),
 ];
 
 /// Modules that may name everything: the top of the tree, and the tests.
@@ -25,7 +41,8 @@ fn source_files() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files = walkdir::WalkDir::new(&root).into_iter().map(Result::unwrap);
     let files = files.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "rs"));
-    let read = |path: &Path| (path.strip_prefix(&root).unwrap().to_owned(), std::fs::read_to_string(path).unwrap());
+    let read =
+        |path: &Path| (path.strip_prefix(&root).unwrap().to_owned(), std::fs::read_to_string(path).unwrap());
     let found: Vec<_> = files.map(|entry| read(entry.path())).collect();
     assert!(found.len() > 50, "the tree was not found");
     found
@@ -38,7 +55,8 @@ fn module_of(path: &Path) -> String {
 
 /// The first segments of all crate paths in a file, those in braces too: `crate::{a::b, c}`.
 fn named_modules(text: &str) -> Vec<String> {
-    let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let mut names = Vec::new();
     for (at, marker) in code.match_indices("crate::") {
@@ -130,7 +148,8 @@ fn nothing_is_left_unfinished() {
 fn both_databases_have_the_same_migrations() {
     let names = |backend: &str| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(backend);
-        let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         names
     };

@@ -43,7 +43,10 @@ impl DataDir {
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock);
         let file = file.with_context(|| format!("data_dir: cannot write to {}", path.display()))?;
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-            anyhow::anyhow!("data_dir: another gv is running in {}: stop it, or give this one --data-dir", path.display())
+            anyhow::anyhow!(
+                "data_dir: another gv is running in {}: stop it, or give this one --data-dir",
+                path.display()
+            )
         })?;
         Ok(Self { path: path.to_owned(), _lock: file })
     }
@@ -60,7 +63,8 @@ impl DataDir {
     }
 
     pub fn keep_owner_session(&self, session: &OwnerSession) -> anyhow::Result<()> {
-        write_private(&OwnerSession::path(&self.path), &serde_json::to_vec(session)?).context("keeping the owner's token")
+        write_private(&OwnerSession::path(&self.path), &serde_json::to_vec(session)?)
+            .context("keeping the owner's token")
     }
 
     fn kept(&self, name: &str, make: impl FnOnce() -> String) -> anyhow::Result<String> {
@@ -69,7 +73,8 @@ impl DataDir {
             Ok(text) => Ok(text),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let text = make();
-                write_private(&path, text.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
+                write_private(&path, text.as_bytes())
+                    .with_context(|| format!("writing {}", path.display()))?;
                 Ok(text)
             }
             Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
@@ -110,14 +115,19 @@ mod tests {
         assert!(DataDir::open(&path).is_err());
         let name = first.worker_name().unwrap();
         drop(first);
-        assert_eq!(DataDir::open(&path).unwrap().worker_name().unwrap(), name, "the same worker in its next life");
+        assert_eq!(
+            DataDir::open(&path).unwrap().worker_name().unwrap(),
+            name,
+            "the same worker in its next life"
+        );
     }
 
     #[test]
     fn what_is_secret_is_readable_to_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("gv")).unwrap();
-        data.keep_owner_session(&OwnerSession { api: "http://127.0.0.1:1".into(), token: "gvtok_x".into() }).unwrap();
+        data.keep_owner_session(&OwnerSession { api: "http://127.0.0.1:1".into(), token: "gvtok_x".into() })
+            .unwrap();
         let path = OwnerSession::path(&data.path);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(OwnerSession::read(&data.path).unwrap().token, "gvtok_x");

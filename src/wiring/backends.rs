@@ -1,0 +1,109 @@
+//! Which adapter stands behind each port, by the four URLs of the configuration.
+
+use crate::adapters::blobs::filesystem::FilesystemBlobs;
+use crate::adapters::blobs::metered::Metered;
+use crate::adapters::cache::local::LocalCache;
+use crate::adapters::cache::local_logs::LocalLogs;
+use crate::adapters::cache::local_notices::LocalNotices;
+use crate::adapters::database::Database as SqlDatabase;
+use crate::adapters::queue::local::LocalQueue;
+use crate::config::Config;
+use crate::config::load::without_password;
+use crate::ports::blobs::Blobs;
+use crate::ports::cache::Cache;
+use crate::ports::database::Database;
+use crate::ports::live_logs::LiveLogs;
+use crate::ports::notices::Notices;
+use crate::ports::queue::Queue;
+use anyhow::{Context, bail};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A live log may be as long as a finished one, and some more for gv's own words.
+const SPARE_LOG_BYTES: u64 = 1 << 20;
+
+/// What the api and the worker stand on.
+#[derive(Clone)]
+pub struct Backends {
+    pub database: Arc<dyn Database>,
+    pub queue: Arc<dyn Queue>,
+    pub shared: Shared,
+}
+
+/// What all roles stand on, the edge on nothing else.
+#[derive(Clone)]
+pub struct Shared {
+    pub cache: Arc<dyn Cache>,
+    pub live_logs: Arc<dyn LiveLogs>,
+    pub notices: Arc<dyn Notices>,
+    pub blobs: Arc<dyn Blobs>,
+}
+
+impl Backends {
+    pub fn connect(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self { database: database(config)?, queue: queue(config)?, shared: Shared::connect(config)? })
+    }
+
+    /// Refuses what would leave a process alone with itself: another one could not hear it.
+    pub fn expect_shareable(&self, role: &str) -> anyhow::Result<()> {
+        expect_shared(role, "queue.url", self.queue.is_shared())?;
+        self.shared.expect_shareable(role)
+    }
+}
+
+impl Shared {
+    pub fn connect(config: &Config) -> anyhow::Result<Self> {
+        let url = config.cache.url.expose();
+        if !url.starts_with("memory:") {
+            bail!("cache.url: this version has no backend for {}", without_password(url));
+        }
+        Ok(Self {
+            cache: Arc::new(LocalCache::new(config.cache.memory_mb << 20)),
+            live_logs: Arc::new(LocalLogs::new(((config.limits.log_mb << 20) + SPARE_LOG_BYTES) as usize)),
+            notices: Arc::new(LocalNotices::new()),
+            blobs: blobs(config)?,
+        })
+    }
+
+    pub fn expect_shareable(&self, role: &str) -> anyhow::Result<()> {
+        expect_shared(role, "cache.url", self.cache.is_shared())?;
+        expect_shared(role, "blobs.url", self.blobs.is_shared())
+    }
+}
+
+fn expect_shared(role: &str, key: &str, shared: bool) -> anyhow::Result<()> {
+    if shared {
+        return Ok(());
+    }
+    bail!(
+        "{key} is memory:, which no other process can see: gv {role} would be alone with itself. \
+         Run gv up, which holds all roles in one process"
+    )
+}
+
+pub fn database(config: &Config) -> anyhow::Result<Arc<dyn Database>> {
+    let url = config.database.url.expose();
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let folder = Path::new(path).parent().context("database.url: names no file")?;
+        super::data_dir::make_private(folder)
+            .with_context(|| format!("database.url: cannot make {}", folder.display()))?;
+    }
+    Ok(Arc::new(SqlDatabase::connect(url).context("database.url")?))
+}
+
+fn queue(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {
+    let url = config.queue.url.expose();
+    if !url.starts_with("memory:") {
+        bail!("queue.url: this version has no backend for {}", without_password(url));
+    }
+    Ok(Arc::new(LocalQueue::new()))
+}
+
+fn blobs(config: &Config) -> anyhow::Result<Arc<dyn Blobs>> {
+    let Some(folder) = config.blobs.url.strip_prefix("file:") else {
+        bail!("blobs.url: this version has no backend for {}", without_password(&config.blobs.url));
+    };
+    let folder = folder.strip_prefix("//").unwrap_or(folder);
+    let opened = FilesystemBlobs::open(Path::new(folder)).context("blobs.url")?;
+    Ok(Arc::new(Metered::new(Arc::new(opened))))
+}

@@ -1,0 +1,350 @@
+//! The one room that names everything: configuration in, adapters chosen, roles out.
+//!
+//! Start with [`up`], which holds all roles in one process; [`api`], [`worker`] and [`edge`] are
+//! its parts, each alone.
+
+mod backends;
+mod checks;
+pub mod data_dir;
+
+use crate::adapters::clock::SystemClock;
+use crate::adapters::executor::process::{GuardProgram, ProcessExecutor};
+use crate::adapters::source::git::GitSource;
+use crate::api::ApiSettings;
+use crate::app::accounts::Accounts;
+use crate::app::signing::SigningKeys;
+use crate::app::{App, Policy};
+use crate::config::Config;
+use crate::domain::host::{Names, Scheme, SiteUrls};
+use crate::domain::secret::Secret;
+use crate::edge::{EdgePorts, EdgeSettings};
+use crate::ops::Checks;
+use crate::ports::database::Database;
+use crate::ports::error::StoreErrorKind;
+use crate::ports::executor::Executor;
+use crate::worker::{Worker, WorkerSettings};
+use crate::{api as api_role, edge as edge_role, ops, telemetry};
+use anyhow::Context;
+use backends::{Backends, Shared};
+use data_dir::{DataDir, OwnerSession};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What a process that can serve says about itself.
+#[derive(Clone, Debug)]
+pub struct Started {
+    pub role: &'static str,
+    pub api: Option<SocketAddr>,
+    pub edge: Option<SocketAddr>,
+    pub ops: Option<SocketAddr>,
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Longer than any role takes to end by itself.
+const SHUTDOWN: Duration = Duration::from_secs(45);
+
+/// api, worker and edge in one process. `ready` is told once all of them can serve.
+pub async fn up(
+    config: &Config,
+    ready: impl FnOnce(&Started, OwnerSession) -> anyhow::Result<()>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let data = DataDir::open(&config.data_dir)?;
+    let backends = Backends::connect(config)?;
+    let (api, edge) = (bind("api.listen", config.api.listen)?, bind("edge.listen", config.edge.listen)?);
+    let (api_address, edge_address) = (api.local_addr()?, edge.local_addr()?);
+    migrate_when_reachable(&*backends.database, &stop).await?;
+    let keys = match config.auth.signing_keys.as_slice() {
+        [] => vec![data.signing_key()?],
+        keys => keys.to_vec(),
+    };
+    let app = app(config, &backends, &keys, edge_address)?;
+    let (_, token) = app.owner().await.context("making the owner's token")?;
+    let owner = OwnerSession { api: format!("http://{api_address}"), token: token.expose().to_owned() };
+    data.keep_owner_session(&owner)?;
+
+    let mut process = Process::new("up", config, &stop)?;
+    let executor = executor(config);
+    process.add_api(config, &app, api);
+    process.add_worker(config, &app, &executor, data.worker_name()?)?;
+    process.add_edge(config, &backends.shared, edge);
+    process.add_sweeper(&app);
+    let mut checks = backend_checks(&backends);
+    checks.extend(checks::executor(&executor));
+    let started = Started {
+        role: "up",
+        api: Some(api_address),
+        edge: Some(edge_address),
+        ops: process.add_ops(checks)?,
+        data_dir: Some(config.data_dir.clone()),
+    };
+    ready(&started, owner)?;
+    process.run().await
+}
+
+/// The api role alone.
+pub async fn api(
+    config: &Config,
+    ready: impl FnOnce(&Started) -> anyhow::Result<()>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let backends = Backends::connect(config)?;
+    backends.expect_shareable("api")?;
+    let keys = &config.auth.signing_keys;
+    anyhow::ensure!(
+        !keys.is_empty(),
+        "auth.signing_keys: is empty; make a key with gv config keygen and give it to every gv api"
+    );
+    let listener = bind("api.listen", config.api.listen)?;
+    let address = listener.local_addr()?;
+    let app = app(config, &backends, keys, config.edge.listen)?;
+    let mut process = Process::new("api", config, &stop)?;
+    process.add_api(config, &app, listener);
+    process.add_sweeper(&app);
+    let ops = process.add_ops(backend_checks(&backends))?;
+    ready(&Started { role: "api", api: Some(address), edge: None, ops, data_dir: None })?;
+    process.run().await
+}
+
+/// The worker role alone.
+pub async fn worker(
+    config: &Config,
+    ready: impl FnOnce(&Started) -> anyhow::Result<()>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let data = DataDir::open(&config.data_dir)?;
+    let backends = Backends::connect(config)?;
+    backends.expect_shareable("worker")?;
+    // A worker signs nobody in: its keys are never used.
+    let app = app(config, &backends, &[SigningKeys::generate()], config.edge.listen)?;
+    let executor = executor(config);
+    let mut process = Process::new("worker", config, &stop)?;
+    process.add_worker(config, &app, &executor, data.worker_name()?)?;
+    process.add_sweeper(&app);
+    let mut checks = backend_checks(&backends);
+    checks.extend(checks::executor(&executor));
+    let ops = process.add_ops(checks)?;
+    ready(&Started { role: "worker", api: None, edge: None, ops, data_dir: None })?;
+    process.run().await
+}
+
+/// The edge role alone.
+pub async fn edge(
+    config: &Config,
+    ready: impl FnOnce(&Started) -> anyhow::Result<()>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let shared = Shared::connect(config)?;
+    shared.expect_shareable("edge")?;
+    let listener = bind("edge.listen", config.edge.listen)?;
+    let address = listener.local_addr()?;
+    let mut process = Process::new("edge", config, &stop)?;
+    process.add_edge(config, &shared, listener);
+    let ops = process.add_ops([checks::cache(&shared.cache), checks::blobs(&shared.blobs)].concat())?;
+    ready(&Started { role: "edge", api: None, edge: Some(address), ops, data_dir: None })?;
+    process.run().await
+}
+
+/// Runs the migrations that are missing, and returns their names.
+pub async fn migrate(config: &Config) -> anyhow::Result<Vec<String>> {
+    backends::database(config)?.migrate().await.context("migrating the database")
+}
+
+pub async fn pending_migrations(config: &Config) -> anyhow::Result<Vec<String>> {
+    backends::database(config)?.pending().await.context("reading the database's schema")
+}
+
+/// The roles of one process, and how they end: together.
+struct Process {
+    role: &'static str,
+    ops: Option<TcpListener>,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+    /// Asks the roles to end.
+    stop: CancellationToken,
+    /// Ends the operator's listener, after the roles.
+    end: CancellationToken,
+    roles: JoinSet<(&'static str, anyhow::Result<()>)>,
+    operators: JoinSet<anyhow::Result<()>>,
+}
+
+impl Process {
+    fn new(role: &'static str, config: &Config, stop: &CancellationToken) -> anyhow::Result<Self> {
+        Ok(Self {
+            role,
+            ops: config.ops.listen.map(|address| bind("ops.listen", address)).transpose()?,
+            metrics: telemetry::start_metrics()?,
+            stop: stop.clone(),
+            end: CancellationToken::new(),
+            roles: JoinSet::new(),
+            operators: JoinSet::new(),
+        })
+    }
+
+    fn add(&mut self, name: &'static str, role: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        self.roles.spawn(async move { (name, role.await) });
+    }
+
+    fn add_api(&mut self, config: &Config, app: &Arc<App>, listener: TcpListener) {
+        let settings = ApiSettings::new(&config.auth, &config.source);
+        self.add("api", api_role::serve(app.clone(), settings, listener, self.stop.clone()));
+    }
+
+    fn add_worker(
+        &mut self,
+        config: &Config,
+        app: &Arc<App>,
+        executor: &Arc<dyn Executor>,
+        name: String,
+    ) -> anyhow::Result<()> {
+        let source = Arc::new(GitSource::new(&config.source.allow).context("source.allow")?);
+        let settings = WorkerSettings::new(&config.worker, &config.limits, &config.source, name);
+        let worker = Worker::new(app.clone(), source, executor.clone(), settings);
+        self.add("worker", worker.run(self.stop.clone()));
+        Ok(())
+    }
+
+    fn add_edge(&mut self, config: &Config, shared: &Shared, listener: TcpListener) {
+        let ports = EdgePorts {
+            cache: shared.cache.clone(),
+            notices: shared.notices.clone(),
+            blobs: shared.blobs.clone(),
+        };
+        let settings = EdgeSettings::new(&config.edge, &config.domain);
+        self.add("edge", edge_role::serve(ports, settings, listener, self.stop.clone()));
+    }
+
+    fn add_sweeper(&mut self, app: &Arc<App>) {
+        let (app, stop) = (app.clone(), self.stop.clone());
+        self.add("sweeper", async move {
+            app.sweep(stop).await;
+            Ok(())
+        });
+    }
+
+    fn add_ops(&mut self, checks: Checks) -> anyhow::Result<Option<SocketAddr>> {
+        let Some(listener) = self.ops.take() else { return Ok(None) };
+        let address = listener.local_addr()?;
+        let (stop, end) = (self.stop.clone(), self.end.clone());
+        self.operators.spawn(ops::serve(self.role, checks, self.metrics.clone(), listener, stop, end));
+        Ok(Some(address))
+    }
+
+    /// Until `stop`, or until a role falls over, which ends the others too.
+    async fn run(mut self) -> anyhow::Result<()> {
+        let mut outcome = Ok(());
+        while let Some(joined) = self.roles.join_next().await {
+            let ended = match joined {
+                Ok((name, Err(error))) => Err(error.context(format!("the {name} failed"))),
+                Ok((name, Ok(()))) if !self.stop.is_cancelled() => {
+                    Err(anyhow::anyhow!("the {name} ended by itself"))
+                }
+                Ok(_) => Ok(()),
+                Err(error) => Err(error).context("a role panicked"),
+            };
+            if ended.is_err() && outcome.is_ok() {
+                outcome = ended;
+            }
+            if outcome.is_err() && !self.stop.is_cancelled() {
+                self.stop.cancel();
+            }
+            if self.stop.is_cancelled() {
+                break;
+            }
+        }
+        let rest = async {
+            while let Some(joined) = self.roles.join_next().await {
+                if let Ok((name, Err(error))) = joined {
+                    tracing::error!(error = format!("{error:#}"), "the {name} did not end well");
+                }
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN, rest).await.is_err() {
+            tracing::warn!("ending although not every role has: {} s are over", SHUTDOWN.as_secs());
+        }
+        self.end.cancel();
+        while self.operators.join_next().await.is_some() {}
+        outcome
+    }
+}
+
+fn app(config: &Config, backends: &Backends, keys: &[Secret], edge: SocketAddr) -> anyhow::Result<Arc<App>> {
+    let shared = backends.shared.clone();
+    Ok(Arc::new(App {
+        database: backends.database.clone(),
+        queue: backends.queue.clone(),
+        cache: shared.cache,
+        live_logs: shared.live_logs,
+        notices: shared.notices,
+        blobs: shared.blobs,
+        clock: Arc::new(SystemClock),
+        accounts: Accounts::new(SigningKeys::parse(keys).context("auth.signing_keys")?),
+        policy: Policy {
+            names: Names { domain: config.domain.clone() },
+            site_urls: config.edge.public.clone().unwrap_or_else(|| site_urls(config, edge)),
+            lease: Duration::from_secs(config.worker.lease_s),
+            max_attempts: config.worker.max_attempts,
+            pointer_lifetime: Duration::from_secs(config.edge.pointer_ttl_s),
+            log_bytes: config.limits.log_mb << 20,
+            access_token_lifetime: Duration::from_secs(config.auth.access_token_s),
+            refresh_token_lifetime: Duration::from_secs(config.auth.refresh_token_days * 86_400),
+        },
+    }))
+}
+
+/// On a laptop browsers come straight to the edge; a real domain has TLS before it.
+fn site_urls(config: &Config, edge: SocketAddr) -> SiteUrls {
+    if config.domain.as_str() == "localhost" || config.domain.as_str().ends_with(".localhost") {
+        SiteUrls { scheme: Scheme::Http, port: Some(edge.port()) }
+    } else {
+        SiteUrls { scheme: Scheme::Https, port: None }
+    }
+}
+
+fn executor(config: &Config) -> Arc<dyn Executor> {
+    Arc::new(ProcessExecutor::new(GuardProgram::this_binary(), config.worker.dir.join("running")))
+}
+
+fn backend_checks(backends: &Backends) -> Checks {
+    [
+        checks::database(&backends.database),
+        checks::queue(&backends.queue),
+        checks::cache(&backends.shared.cache),
+        checks::blobs(&backends.shared.blobs),
+    ]
+    .concat()
+}
+
+fn bind(key: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| {
+        format!("{key}: cannot listen on {address}; is it in use? Port 0 takes any free one")
+    })
+}
+
+/// Migrates, waiting for a database that is not there yet.
+async fn migrate_when_reachable(database: &dyn Database, stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut told = false;
+    loop {
+        match database.migrate().await {
+            Ok(ran) => {
+                if !ran.is_empty() {
+                    tracing::info!(migrations = ran.len(), "the database was brought up to date");
+                }
+                return Ok(());
+            }
+            Err(error) if error.kind == StoreErrorKind::Unavailable => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(error = error.to_string(), "waiting for the database");
+                }
+            }
+            Err(error) => return Err(error).context("migrating the database"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => anyhow::bail!("stopped while waiting for the database"),
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}
