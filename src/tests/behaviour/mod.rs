@@ -1,1 +1,53 @@
-//! (being written)
+//! gv as its users meet it: a real `gv up`, a real Git server, HTTP.
+
+mod accounts;
+mod bad_input;
+mod builds;
+mod commands;
+mod crashes;
+mod failures;
+mod going_live;
+mod isolation;
+mod operations;
+mod pointers;
+mod sharing;
+
+use super::support::git::{GitServer, Repository};
+use super::support::gv::{Gv, Settings};
+use serde_json::{Value, json};
+
+/// A gv that may clone from a Git server of its own.
+struct Stage {
+    gv: Gv,
+    git: GitServer,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        Self::set_with(Settings::default()).await
+    }
+
+    async fn set_with(settings: Settings) -> Self {
+        let git = GitServer::start().await;
+        let gv = Gv::start(settings.allow(git.address())).await;
+        Self { gv, git }
+    }
+
+    async fn site(&self, name: &str) -> Repository {
+        self.git.repository(name, &[("index.html", "<h1>first</h1>"), ("about.html", "about")]).await
+    }
+
+    async fn deploy(&self, repository: &Repository) -> Value {
+        self.gv.deploy(json!({"repo_url": repository.url()})).await
+    }
+}
+
+/// A repository that is built by its own script, without packages from anywhere.
+fn built_by(script: &str) -> Vec<(String, String)> {
+    let package = json!({"name": "built", "private": true, "scripts": {"build": script}});
+    vec![("package.json".to_owned(), package.to_string())]
+}
+
+fn borrowed(files: &[(String, String)]) -> Vec<(&str, &str)> {
+    files.iter().map(|(name, content)| (name.as_str(), content.as_str())).collect()
+}
