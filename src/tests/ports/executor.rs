@@ -1,1 +1,599 @@
-//! (being written)
+//! The contract of `Executor`, with real processes, and what the process executor adds to it.
+//!
+//! Whether something survived is asked of `/proc`: a build's processes are those that work in its
+//! workspace, or that wrote their id into it.
+
+use gv::adapters::executor::process::{GuardProgram, ProcessExecutor};
+use gv::domain::id::DeploymentId;
+use gv::domain::log::{LogLine, LogStream};
+use gv::ports::executor::{Executor, ExecutorError, Exit, Job, JobLimits, OutputLine};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Nothing here takes that long, except what would otherwise hang for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// An executor and a workspace for it.
+struct Bench {
+    executor: Arc<dyn Executor>,
+    folder: TempDir,
+}
+
+type Ended = Result<Exit, ExecutorError>;
+
+impl Bench {
+    fn new(make: impl FnOnce(&Path) -> Arc<dyn Executor>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("workspace")).unwrap();
+        Self { executor: make(folder.path()), folder }
+    }
+
+    fn workspace(&self) -> PathBuf {
+        self.folder.path().join("workspace").canonicalize().unwrap()
+    }
+
+    fn job(&self, command: &[&str]) -> Job {
+        Job {
+            deployment: DeploymentId::new(OffsetDateTime::UNIX_EPOCH, &mut rand::rng()),
+            workspace: self.workspace(),
+            dir: self.workspace(),
+            command: command.iter().map(ToString::to_string).collect(),
+            env: vec![("PATH".to_owned(), PATH.to_owned())],
+            limits: JobLimits {
+                time: PATIENCE,
+                memory_bytes: 1 << 30,
+                processes: 4096,
+                file_bytes: 1 << 30,
+                open_files: 1024,
+            },
+        }
+    }
+
+    fn script(&self, script: &str) -> Job {
+        self.job(&["sh", "-c", script])
+    }
+
+    async fn run(&self, job: Job) -> (Ended, Vec<OutputLine>) {
+        self.run_until(job, CancellationToken::new()).await
+    }
+
+    async fn run_until(&self, job: Job, stop: CancellationToken) -> (Ended, Vec<OutputLine>) {
+        let (output, mut lines) = mpsc::channel(16);
+        let collect = async {
+            let mut all = Vec::new();
+            while let Some(line) = lines.recv().await {
+                all.push(line);
+            }
+            all
+        };
+        let both = async { tokio::join!(self.executor.run(job, output, stop), collect) };
+        tokio::time::timeout(PATIENCE * 2, both).await.expect("the command hangs")
+    }
+
+    /// Runs a script that is to succeed, and gives what it printed.
+    async fn print(&self, job: Job) -> Vec<String> {
+        let (exit, lines) = self.run(job).await;
+        assert_eq!(exit.unwrap(), Exit::Code(0), "{lines:?}");
+        lines.into_iter().map(|line| line.text).collect()
+    }
+
+    /// Stops the job once it has made the file `ready` in its workspace.
+    async fn stop_when_ready(&self, job: Job) -> Ended {
+        let stop = CancellationToken::new();
+        let cancel = async {
+            self.wait_until(|bench| bench.workspace().join("ready").exists()).await;
+            stop.cancel();
+        };
+        tokio::join!(self.run_until(job, stop.clone()), cancel).0.0
+    }
+
+    async fn wait_until(&self, is_so: impl Fn(&Self) -> bool) {
+        let wait = async {
+            while !is_so(self) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("it never came to be");
+    }
+
+    /// The processes that work in the workspace.
+    fn alive(&self) -> Vec<String> {
+        let workspace = self.workspace();
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let ours = processes.filter(|entry| {
+            fs::read_link(entry.path().join("cwd")).is_ok_and(|dir| dir.starts_with(&workspace))
+        });
+        ours.map(|entry| fs::read_to_string(entry.path().join("stat")).unwrap_or_default()).collect()
+    }
+
+    fn assert_all_dead(&self) {
+        assert_eq!(self.alive(), Vec::<String>::new());
+    }
+}
+
+fn texts(lines: &[OutputLine], stream: LogStream) -> Vec<&str> {
+    lines.iter().filter(|line| line.stream == stream).map(|line| line.text.as_str()).collect()
+}
+
+/// Leaves daemons of each kind behind: in the background, deaf to signals, in a session of its
+/// own, and twice removed from its parent. Each writes a line to prove that it ran.
+const DAEMONS: &str = "
+    sleep 600 &
+    (trap '' HUP INT TERM; echo deaf >>daemons; exec sleep 600) &
+    nohup setsid sh -c 'echo session >>daemons; sleep 600 & wait' >/dev/null 2>&1 &
+    (setsid sh -c '(echo twice >>daemons; exec sleep 600) & exit' &)
+    (setsid setsid sh -c 'echo holder >>daemons; exec sleep 600' &)
+    while [ \"$(wc -l <daemons 2>/dev/null || echo 0)\" -lt 4 ]; do sleep 0.01; done
+";
+
+async fn exit_codes_come_back_as_they_are(bench: &Bench) {
+    for code in [0, 1, 42, 255] {
+        let (exit, _) = bench.run(bench.script(&format!("exit {code}"))).await;
+        assert_eq!(exit.unwrap(), Exit::Code(code));
+    }
+}
+
+async fn a_command_that_dies_of_a_signal_names_it(bench: &Bench) {
+    for signal in [9, 11, 15] {
+        let (exit, _) = bench.run(bench.script(&format!("kill -{signal} $$"))).await;
+        assert_eq!(exit.unwrap(), Exit::Signal(signal));
+    }
+}
+
+async fn the_environment_is_exactly_what_was_given(bench: &Bench) {
+    let mut job = bench.job(&["env"]);
+    job.env.push(("WITH SPACE".to_owned(), "a=b c\td".to_owned()));
+    job.env.push(("EMPTY".to_owned(), String::new()));
+    job.env.push(("UMLAUT".to_owned(), "äöü".to_owned()));
+    let mut printed = bench.print(job).await;
+    printed.sort();
+    assert_eq!(printed, ["EMPTY=", &format!("PATH={PATH}"), "UMLAUT=äöü", "WITH SPACE=a=b c\td"]);
+}
+
+async fn a_large_environment_arrives_whole(bench: &Bench) {
+    let mut job = bench.script("env | grep ^LARGE_ | wc -c");
+    job.env.extend((0..20).map(|i| (format!("LARGE_{i}"), "x".repeat(50_000))));
+    let names: usize = (0..20).map(|i| format!("LARGE_{i}=\n").len()).sum();
+    assert_eq!(bench.print(job).await, [(20 * 50_000 + names).to_string()]);
+}
+
+async fn arguments_arrive_as_they_are(bench: &Bench) {
+    let command = ["printf", "%s\\n", "", "a b", "$HOME", "'\"*", "-n", "ä"];
+    assert_eq!(bench.print(bench.job(&command)).await, ["", "a b", "$HOME", "'\"*", "-n", "ä"]);
+}
+
+async fn a_program_is_looked_up_in_the_path_that_was_given(bench: &Bench) {
+    let tool = bench.workspace().join("bin/sh");
+    fs::create_dir(bench.workspace().join("bin")).unwrap();
+    bench.print(bench.script("printf '#!/bin/sh\\necho mine\\n' >bin/sh; chmod +x bin/sh")).await;
+    let mut job = bench.job(&["sh"]);
+    job.env = vec![("PATH".to_owned(), format!("{}:/bin", tool.parent().unwrap().display()))];
+    assert_eq!(bench.print(job).await, ["mine"]);
+}
+
+async fn the_command_starts_in_its_folder(bench: &Bench) {
+    let dir = bench.workspace().join("a folder/in it");
+    fs::create_dir_all(&dir).unwrap();
+    let printed = bench.print(Job { dir: dir.clone(), ..bench.job(&["pwd", "-P"]) }).await;
+    assert_eq!(printed, [dir.to_str().unwrap()]);
+}
+
+async fn stdin_is_empty(bench: &Bench) {
+    assert_eq!(bench.print(bench.job(&["wc", "-c"])).await, ["0"]);
+}
+
+async fn files_are_made_with_ordinary_permissions(bench: &Bench) {
+    assert_eq!(bench.print(bench.script("umask; ulimit -c")).await, ["0022", "0"]);
+}
+
+async fn lines_keep_their_order_and_their_stream(bench: &Bench) {
+    let script = "for i in $(seq 1000); do echo out $i; echo err $i >&2; done; printf 'no end'";
+    let (exit, lines) = bench.run(bench.script(script)).await;
+    assert_eq!(exit.unwrap(), Exit::Code(0));
+    let numbered = |word: &str| (1..=1000).map(|i| format!("{word} {i}")).collect::<Vec<_>>();
+    let mut out = numbered("out");
+    out.push("no end".to_owned());
+    assert_eq!(texts(&lines, LogStream::Stdout), out);
+    assert_eq!(texts(&lines, LogStream::Stderr), numbered("err"));
+}
+
+async fn what_comes_later_is_later_across_streams(bench: &Bench) {
+    let (output, mut lines) = mpsc::channel(16);
+    let wait = "while [ ! -e go$i ]; do sleep 0.01; done";
+    let script = format!("i=1; echo 1; {wait}; i=2; echo 2 >&2; {wait}; echo 3");
+    let run = bench.executor.run(bench.script(&script), output, CancellationToken::new());
+    let read = async {
+        for i in 1..=3 {
+            assert_eq!(lines.recv().await.unwrap().text, i.to_string());
+            fs::write(bench.workspace().join(format!("go{i}")), "").unwrap();
+        }
+    };
+    assert_eq!(tokio::join!(run, read).0.unwrap(), Exit::Code(0));
+}
+
+async fn a_line_is_seen_before_the_command_ends(bench: &Bench) {
+    let stop = CancellationToken::new();
+    let (output, mut lines) = mpsc::channel(1);
+    let run = bench.executor.run(bench.script("echo first; sleep 600"), output, stop.clone());
+    let watch = async {
+        assert_eq!(lines.recv().await.unwrap().text, "first");
+        stop.cancel();
+    };
+    assert_eq!(tokio::join!(run, watch).0.unwrap(), Exit::Stopped);
+}
+
+async fn long_lines_come_in_pieces_and_bad_utf8_is_replaced(bench: &Bench) {
+    let script = "head -c 100000 /dev/zero | tr '\\0' x; echo; printf 'a\\377b\\n'";
+    let printed = bench.print(bench.script(script)).await;
+    let (last, pieces) = printed.split_last().unwrap();
+    assert_eq!(last, "a\u{fffd}b");
+    assert!(pieces.iter().all(|piece| piece.len() <= LogLine::MAX_TEXT));
+    assert_eq!(pieces.concat(), "x".repeat(100_000));
+}
+
+async fn a_program_that_is_not_there_is_named(bench: &Bench) {
+    for program in ["no-such-program", "./no-such-file", "/no/such/file"] {
+        let (ended, _) = bench.run(bench.job(&[program, "--version"])).await;
+        assert!(matches!(ended, Err(ExecutorError::ProgramMissing(name)) if name == program));
+    }
+}
+
+async fn what_cannot_be_started_says_why(bench: &Bench) {
+    fs::write(bench.workspace().join("script"), "#!/no/interpreter\n").unwrap();
+    let reason = |ended: Ended| match ended {
+        Err(ExecutorError::Failed(reason)) => reason,
+        other => panic!("{other:?}"),
+    };
+    let denied = reason(bench.run(bench.job(&["./script"])).await.0);
+    assert!(denied.contains("ermission denied"), "{denied}");
+    bench.print(bench.script("chmod +x script")).await;
+    let interpreter = reason(bench.run(bench.job(&["./script"])).await.0);
+    assert!(interpreter.contains("interpreter"), "{interpreter}");
+    let folder = Job { dir: bench.workspace().join("gone"), ..bench.job(&["true"]) };
+    let folder = reason(bench.run(folder).await.0);
+    assert!(folder.contains("gone"), "{folder}");
+    let nothing = reason(bench.run(bench.job(&[])).await.0);
+    assert!(nothing.contains("no program"), "{nothing}");
+}
+
+async fn a_folder_that_leads_out_of_the_workspace_is_refused(bench: &Bench) {
+    std::os::unix::fs::symlink("/usr", bench.workspace().join("link")).unwrap();
+    let job = Job { dir: bench.workspace().join("link/bin"), ..bench.job(&["true"]) };
+    let (ended, _) = bench.run(job).await;
+    assert!(matches!(ended, Err(ExecutorError::Failed(reason)) if reason.contains("out of the workspace")));
+}
+
+async fn daemons_of_a_command_that_succeeds_are_dead_when_it_returns(bench: &Bench) {
+    bench.print(bench.script(DAEMONS)).await;
+    bench.assert_all_dead();
+}
+
+async fn daemons_of_a_command_that_fails_are_dead_when_it_returns(bench: &Bench) {
+    let (exit, _) = bench.run(bench.script(&format!("{DAEMONS} kill -9 $$"))).await;
+    assert_eq!(exit.unwrap(), Exit::Signal(9));
+    bench.assert_all_dead();
+}
+
+async fn a_command_that_takes_too_long_dies_with_its_daemons(bench: &Bench) {
+    let mut job = bench.script(&format!("trap '' TERM; {DAEMONS} sleep 600 & wait"));
+    job.limits.time = Duration::from_secs(1);
+    let (exit, _) = bench.run(job).await;
+    assert_eq!(exit.unwrap(), Exit::TimedOut);
+    bench.assert_all_dead();
+}
+
+async fn a_command_that_is_stopped_dies_with_its_daemons(bench: &Bench) {
+    let job = bench.script(&format!("trap '' TERM; {DAEMONS} touch ready; sleep 600 & wait"));
+    assert_eq!(bench.stop_when_ready(job).await.unwrap(), Exit::Stopped);
+    bench.assert_all_dead();
+}
+
+async fn a_command_that_keeps_changing_its_process_is_caught(bench: &Bench) {
+    let again = "#!/bin/sh\ntouch ready\nsetsid ./again & exit\n";
+    fs::write(bench.workspace().join("again"), again).unwrap();
+    let job = bench.script("chmod +x again; ./again; ./again; sleep 600");
+    assert_eq!(bench.stop_when_ready(job).await.unwrap(), Exit::Stopped);
+    bench.assert_all_dead();
+}
+
+async fn a_stopped_process_dies_too(bench: &Bench) {
+    let job = bench.script("(touch ready; kill -STOP $$; sleep 600) & wait");
+    assert_eq!(bench.stop_when_ready(job).await.unwrap(), Exit::Stopped);
+    bench.assert_all_dead();
+}
+
+async fn a_job_that_is_stopped_before_it_starts_does_nothing(bench: &Bench) {
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let (exit, _) = bench.run_until(bench.script("touch started"), stop).await;
+    assert_eq!(exit.unwrap(), Exit::Stopped);
+    assert!(!bench.workspace().join("started").exists());
+}
+
+async fn a_job_that_nobody_waits_for_any_more_is_killed(bench: &Bench) {
+    let (output, _lines) = mpsc::channel(16);
+    let job = bench.script(&format!("{DAEMONS} touch ready; sleep 600"));
+    let run = bench.executor.run(job, output, CancellationToken::new());
+    tokio::select! {
+        ended = run => panic!("{ended:?}"),
+        () = bench.wait_until(|bench| bench.workspace().join("ready").exists()) => {}
+    }
+    bench.wait_until(|bench| bench.alive().is_empty()).await;
+}
+
+async fn output_that_nobody_reads_any_more_holds_nothing_up(bench: &Bench) {
+    let (output, lines) = mpsc::channel(1);
+    drop(lines);
+    let job = bench.script("head -c 5000000 /dev/zero; seq 100000");
+    let ended = bench.executor.run(job, output, CancellationToken::new()).await;
+    assert_eq!(ended.unwrap(), Exit::Code(0));
+}
+
+/// The command counts what it could write: no more than a pipe, a buffer and the channel hold.
+async fn a_flood_waits_for_a_slow_receiver(bench: &Bench) {
+    let script = "i=0; while :; do echo $i; i=$((i+1)); echo $i >count; done";
+    let count = |bench: &Bench| -> Option<usize> {
+        fs::read_to_string(bench.workspace().join("count")).ok()?.trim().parse().ok()
+    };
+    let stop = CancellationToken::new();
+    let (output, mut lines) = mpsc::channel(8);
+    let run = bench.executor.run(bench.script(script), output, stop.clone());
+    let read = async {
+        bench.wait_until(|bench| count(bench).is_some()).await;
+        let mut before = None;
+        while before.is_none() || before != count(bench) {
+            before = count(bench);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        assert!(before.unwrap() < 60_000, "it wrote {before:?} lines that nobody took");
+        for expected in 0..before.unwrap() + 10 {
+            assert_eq!(lines.recv().await.unwrap().text, expected.to_string());
+        }
+        stop.cancel();
+        while lines.recv().await.is_some() {}
+    };
+    assert_eq!(tokio::join!(run, read).0.unwrap(), Exit::Stopped);
+    bench.assert_all_dead();
+}
+
+async fn a_receiver_that_never_reads_does_not_keep_a_job_from_stopping(bench: &Bench) {
+    let (output, lines) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    let run = bench.executor.run(bench.script("touch ready; yes"), output, stop.clone());
+    let cancel = async {
+        bench.wait_until(|bench| bench.workspace().join("ready").exists()).await;
+        stop.cancel();
+    };
+    let both = async { tokio::join!(run, cancel).0 };
+    assert_eq!(tokio::time::timeout(PATIENCE, both).await.unwrap().unwrap(), Exit::Stopped);
+    bench.assert_all_dead();
+    drop(lines);
+}
+
+async fn the_limits_are_those_that_were_given(bench: &Bench) {
+    let mut job = bench.job(&["cat", "/proc/self/limits"]);
+    job.limits = JobLimits {
+        time: PATIENCE,
+        memory_bytes: 500_000_000,
+        processes: 512,
+        file_bytes: 7_000_000,
+        open_files: 100,
+    };
+    let printed = bench.print(job).await;
+    for (name, limit) in [
+        ("Max data size", "500000000"),
+        ("Max processes", "512"),
+        ("Max file size", "7000000"),
+        ("Max open files", "100"),
+        ("Max core file size", "0"),
+    ] {
+        let line = printed.iter().find(|line| line.starts_with(name)).unwrap();
+        let values: Vec<_> = line[name.len()..].split_whitespace().take(2).collect();
+        assert_eq!(values, [limit, limit], "{line}");
+    }
+}
+
+async fn a_process_that_wants_too_much_memory_does_not_get_it(bench: &Bench) {
+    let command = ["dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"];
+    assert_eq!(bench.run(bench.job(&command)).await.0.unwrap(), Exit::Code(0));
+    let mut job = bench.job(&command);
+    job.limits.memory_bytes = 100 << 20;
+    assert_eq!(bench.run(job).await.0.unwrap(), Exit::Code(1));
+}
+
+async fn a_file_that_grows_too_large_ends_its_writer(bench: &Bench) {
+    let mut job = bench.script("exec head -c 2000000 /dev/zero >large");
+    job.limits.file_bytes = 1_000_000;
+    // SIGXFSZ.
+    assert_eq!(bench.run(job).await.0.unwrap(), Exit::Signal(25));
+    assert_eq!(fs::metadata(bench.workspace().join("large")).unwrap().len(), 1_000_000);
+}
+
+async fn a_process_that_opens_too_many_files_is_refused(bench: &Bench) {
+    let nine = (3..10).map(|fd| format!("exec {fd}</dev/null; ")).collect::<String>();
+    let script = format!("{nine} exec cat /dev/null");
+    assert_eq!(bench.run(bench.script(&script)).await.0.unwrap(), Exit::Code(0));
+    let mut job = bench.script(&script);
+    job.limits.open_files = 10;
+    assert_ne!(bench.run(job).await.0.unwrap(), Exit::Code(0));
+}
+
+async fn jobs_at_the_same_time_do_not_mix(bench: &Bench) {
+    let jobs = (0..8).map(|i| {
+        let script = format!("for line in $(seq 200); do echo {i}; done; sleep 0.{i}; exit {i}");
+        bench.run(bench.script(&script))
+    });
+    for (i, (exit, lines)) in futures_util::future::join_all(jobs).await.into_iter().enumerate() {
+        assert_eq!(exit.unwrap(), Exit::Code(i as i32));
+        assert_eq!(texts(&lines, LogStream::Stdout), vec![i.to_string(); 200]);
+    }
+}
+
+async fn clearing_leftovers_leaves_running_jobs_alone(bench: &Bench) {
+    bench.executor.clear_leftovers().await.unwrap();
+    let job = bench.script("touch ready; while [ ! -e cleared ]; do sleep 0.01; done");
+    let clear = async {
+        bench.wait_until(|bench| bench.workspace().join("ready").exists()).await;
+        bench.executor.clear_leftovers().await.unwrap();
+        fs::write(bench.workspace().join("cleared"), "").unwrap();
+    };
+    assert_eq!(tokio::join!(bench.run(job), clear).0.0.unwrap(), Exit::Code(0));
+}
+
+/// Makes each function above a test of each executor.
+macro_rules! contract {
+    ($($rule:ident)*) => {
+        mod process {
+            $(#[tokio::test]
+            async fn $rule() {
+                super::$rule(&super::process_bench()).await;
+            })*
+        }
+    };
+}
+
+contract! {
+    exit_codes_come_back_as_they_are
+    a_command_that_dies_of_a_signal_names_it
+    the_environment_is_exactly_what_was_given
+    a_large_environment_arrives_whole
+    arguments_arrive_as_they_are
+    a_program_is_looked_up_in_the_path_that_was_given
+    the_command_starts_in_its_folder
+    stdin_is_empty
+    files_are_made_with_ordinary_permissions
+    lines_keep_their_order_and_their_stream
+    what_comes_later_is_later_across_streams
+    a_line_is_seen_before_the_command_ends
+    long_lines_come_in_pieces_and_bad_utf8_is_replaced
+    a_program_that_is_not_there_is_named
+    what_cannot_be_started_says_why
+    a_folder_that_leads_out_of_the_workspace_is_refused
+    daemons_of_a_command_that_succeeds_are_dead_when_it_returns
+    daemons_of_a_command_that_fails_are_dead_when_it_returns
+    a_command_that_takes_too_long_dies_with_its_daemons
+    a_command_that_is_stopped_dies_with_its_daemons
+    a_command_that_keeps_changing_its_process_is_caught
+    a_stopped_process_dies_too
+    a_job_that_is_stopped_before_it_starts_does_nothing
+    a_job_that_nobody_waits_for_any_more_is_killed
+    output_that_nobody_reads_any_more_holds_nothing_up
+    a_flood_waits_for_a_slow_receiver
+    a_receiver_that_never_reads_does_not_keep_a_job_from_stopping
+    the_limits_are_those_that_were_given
+    a_process_that_wants_too_much_memory_does_not_get_it
+    a_file_that_grows_too_large_ends_its_writer
+    a_process_that_opens_too_many_files_is_refused
+    jobs_at_the_same_time_do_not_mix
+    clearing_leftovers_leaves_running_jobs_alone
+}
+
+fn gv_guard() -> GuardProgram {
+    GuardProgram { path: env!("CARGO_BIN_EXE_gv").into(), args: vec!["guard".to_owned()] }
+}
+
+fn process_bench() -> Bench {
+    Bench::new(|folder| Arc::new(ProcessExecutor::new(gv_guard(), folder.join("records"))))
+}
+
+fn records(bench: &Bench) -> usize {
+    fs::read_dir(bench.folder.path().join("records")).map_or(0, Iterator::count)
+}
+
+#[tokio::test]
+async fn a_running_job_is_on_record_and_an_ended_one_is_not() {
+    let bench = process_bench();
+    let on_record = async {
+        bench.wait_until(|bench| bench.workspace().join("ready").exists()).await;
+        assert_eq!(records(&bench), 1);
+        fs::write(bench.workspace().join("seen"), "").unwrap();
+    };
+    let job = bench.script("touch ready; while [ ! -e seen ]; do sleep 0.01; done");
+    assert_eq!(tokio::join!(bench.run(job), on_record).0.0.unwrap(), Exit::Code(0));
+    bench.run(bench.job(&["no-such-program"])).await.0.unwrap_err();
+    assert_eq!(records(&bench), 0);
+}
+
+/// Without its runtime the worker's side is gone as by `kill -9`: nothing but the closing of the
+/// socket tells the guard.
+#[test]
+fn a_build_dies_with_its_worker() {
+    let bench = process_bench();
+    let worker = tokio::runtime::Runtime::new().unwrap();
+    let job = bench.script(&format!("{DAEMONS} touch ready; sleep 600"));
+    let executor = bench.executor.clone();
+    worker.spawn(async move {
+        let (output, _lines) = mpsc::channel(16);
+        executor.run(job, output, CancellationToken::new()).await
+    });
+    worker.block_on(bench.wait_until(|bench| bench.workspace().join("ready").exists()));
+    worker.shutdown_background();
+    let watcher = tokio::runtime::Runtime::new().unwrap();
+    watcher.block_on(bench.wait_until(|bench| bench.alive().is_empty()));
+}
+
+#[tokio::test]
+async fn a_build_that_kills_its_guard_dies_with_it() {
+    let bench = process_bench();
+    let script =
+        "sleep 600 & (trap '' TERM; cd /; sleep 600 & echo $! >ready; wait) & kill -9 $PPID; sleep 600";
+    let (exit, _) = bench.run(bench.script(script)).await;
+    assert_eq!(exit.unwrap(), Exit::Signal(9));
+    bench.assert_all_dead();
+    assert_eq!(records(&bench), 0);
+}
+
+#[tokio::test]
+async fn a_build_that_stops_its_guard_is_stopped_all_the_same() {
+    let bench = process_bench();
+    let job = bench.script("kill -STOP $PPID; touch ready; sleep 600");
+    assert_eq!(bench.stop_when_ready(job).await.unwrap(), Exit::Stopped);
+    bench.assert_all_dead();
+}
+
+#[tokio::test]
+async fn no_secret_is_in_an_argument_or_in_the_environment_of_the_guard() {
+    let bench = process_bench();
+    let mut job =
+        bench.script("cat /proc/[0-9]*/cmdline 2>/dev/null | grep -acFf secret; wc -c </proc/$PPID/environ");
+    let secret = format!("secret-{}", job.deployment);
+    fs::write(bench.workspace().join("secret"), &secret).unwrap();
+    job.env.push(("TOKEN".to_owned(), secret));
+    assert_eq!(bench.print(job).await, ["0", "0"]);
+}
+
+#[tokio::test]
+async fn a_command_inherits_no_open_file_no_ignored_pipe_signal_and_no_way_to_more_rights() {
+    let bench = Bench::new(|folder| {
+        // As under a supervisor that left a descriptor open.
+        let script = format!("exec 5</dev/zero 7</dev/null; exec {} guard", env!("CARGO_BIN_EXE_gv"));
+        let guard = GuardProgram { path: "/bin/sh".into(), args: vec!["-c".to_owned(), script] };
+        Arc::new(ProcessExecutor::new(guard, folder.join("records")))
+    });
+    // The fourth is the one through which `ls` reads the folder.
+    assert_eq!(bench.print(bench.job(&["ls", "/proc/self/fd"])).await, ["0", "1", "2", "3"]);
+    let status = bench.print(bench.job(&["cat", "/proc/self/status"])).await;
+    let field = |name: &str| status.iter().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+    assert_eq!(field("NoNewPrivs:"), "1");
+    assert_eq!(u64::from_str_radix(field("SigBlk:"), 16).unwrap(), 0);
+    // SIGPIPE is 13.
+    assert_eq!(u64::from_str_radix(field("SigIgn:"), 16).unwrap() & (1 << 12), 0);
+}
+
+#[tokio::test]
+async fn a_guard_that_cannot_be_started_is_an_error_and_leaves_no_record() {
+    let bench = Bench::new(|folder| {
+        let guard = GuardProgram { path: "/no/such/gv".into(), args: Vec::new() };
+        Arc::new(ProcessExecutor::new(guard, folder.join("records")))
+    });
+    let (ended, _) = bench.run(bench.job(&["true"])).await;
+    assert!(matches!(ended, Err(ExecutorError::Failed(reason)) if reason.contains("/no/such/gv")));
+    assert_eq!(records(&bench), 0);
+}
