@@ -1,137 +1,16 @@
-//! The contract of `Executor`, with real processes, and what the process executor adds to it.
-//!
-//! Whether something survived is asked of `/proc`: a build's processes are those that work in its
-//! workspace, or that wrote their id into it.
+//! The contract of `Executor`, with real processes. `process` runs it on the process executor and
+//! adds what only that one promises; `bench` is what a test stands on.
 
-use gv::adapters::executor::process::{GuardProgram, ProcessExecutor};
-use gv::domain::id::DeploymentId;
+mod bench;
+mod process;
+
+use bench::{Bench, DAEMONS, Ended, PATH, PATIENCE, texts};
 use gv::domain::log::{LogLine, LogStream};
-use gv::ports::executor::{Executor, ExecutorError, Exit, Job, JobLimits, OutputLine};
+use gv::ports::executor::{ExecutorError, Exit, Job, JobLimits};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
-use tempfile::TempDir;
-use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-/// Nothing here takes that long, except what would otherwise hang for ever.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-
-/// An executor and a workspace for it.
-struct Bench {
-    executor: Arc<dyn Executor>,
-    folder: TempDir,
-}
-
-type Ended = Result<Exit, ExecutorError>;
-
-impl Bench {
-    fn new(make: impl FnOnce(&Path) -> Arc<dyn Executor>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("workspace")).unwrap();
-        Self { executor: make(folder.path()), folder }
-    }
-
-    fn workspace(&self) -> PathBuf {
-        self.folder.path().join("workspace").canonicalize().unwrap()
-    }
-
-    fn job(&self, command: &[&str]) -> Job {
-        Job {
-            deployment: DeploymentId::new(OffsetDateTime::UNIX_EPOCH, &mut rand::rng()),
-            workspace: self.workspace(),
-            dir: self.workspace(),
-            command: command.iter().map(ToString::to_string).collect(),
-            env: vec![("PATH".to_owned(), PATH.to_owned())],
-            limits: JobLimits {
-                time: PATIENCE,
-                memory_bytes: 1 << 30,
-                processes: 4096,
-                file_bytes: 1 << 30,
-                open_files: 1024,
-            },
-        }
-    }
-
-    fn script(&self, script: &str) -> Job {
-        self.job(&["sh", "-c", script])
-    }
-
-    async fn run(&self, job: Job) -> (Ended, Vec<OutputLine>) {
-        self.run_until(job, CancellationToken::new()).await
-    }
-
-    async fn run_until(&self, job: Job, stop: CancellationToken) -> (Ended, Vec<OutputLine>) {
-        let (output, mut lines) = mpsc::channel(16);
-        let collect = async {
-            let mut all = Vec::new();
-            while let Some(line) = lines.recv().await {
-                all.push(line);
-            }
-            all
-        };
-        let both = async { tokio::join!(self.executor.run(job, output, stop), collect) };
-        tokio::time::timeout(PATIENCE * 2, both).await.expect("the command hangs")
-    }
-
-    /// Runs a script that is to succeed, and gives what it printed.
-    async fn print(&self, job: Job) -> Vec<String> {
-        let (exit, lines) = self.run(job).await;
-        assert_eq!(exit.unwrap(), Exit::Code(0), "{lines:?}");
-        lines.into_iter().map(|line| line.text).collect()
-    }
-
-    /// Stops the job once it has made the file `ready` in its workspace.
-    async fn stop_when_ready(&self, job: Job) -> Ended {
-        let stop = CancellationToken::new();
-        let cancel = async {
-            self.wait_until(|bench| bench.workspace().join("ready").exists()).await;
-            stop.cancel();
-        };
-        tokio::join!(self.run_until(job, stop.clone()), cancel).0.0
-    }
-
-    async fn wait_until(&self, is_so: impl Fn(&Self) -> bool) {
-        let wait = async {
-            while !is_so(self) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, wait).await.expect("it never came to be");
-    }
-
-    /// The processes that work in the workspace.
-    fn alive(&self) -> Vec<String> {
-        let workspace = self.workspace();
-        let processes = fs::read_dir("/proc").unwrap().flatten();
-        let ours = processes.filter(|entry| {
-            fs::read_link(entry.path().join("cwd")).is_ok_and(|dir| dir.starts_with(&workspace))
-        });
-        ours.map(|entry| fs::read_to_string(entry.path().join("stat")).unwrap_or_default()).collect()
-    }
-
-    fn assert_all_dead(&self) {
-        assert_eq!(self.alive(), Vec::<String>::new());
-    }
-}
-
-fn texts(lines: &[OutputLine], stream: LogStream) -> Vec<&str> {
-    lines.iter().filter(|line| line.stream == stream).map(|line| line.text.as_str()).collect()
-}
-
-/// Leaves daemons of each kind behind: in the background, deaf to signals, in a session of its
-/// own, and twice removed from its parent. Each writes a line to prove that it ran.
-const DAEMONS: &str = "
-    sleep 600 &
-    (trap '' HUP INT TERM; echo deaf >>daemons; exec sleep 600) &
-    nohup setsid sh -c 'echo session >>daemons; sleep 600 & wait' >/dev/null 2>&1 &
-    (setsid sh -c '(echo twice >>daemons; exec sleep 600) & exit' &)
-    (setsid setsid sh -c 'echo holder >>daemons; exec sleep 600' &)
-    while [ \"$(wc -l <daemons 2>/dev/null || echo 0)\" -lt 4 ]; do sleep 0.01; done
-";
 
 async fn exit_codes_come_back_as_they_are(bench: &Bench) {
     for code in [0, 1, 42, 255] {
@@ -447,153 +326,50 @@ async fn clearing_leftovers_leaves_running_jobs_alone(bench: &Bench) {
     assert_eq!(tokio::join!(bench.run(job), clear).0.0.unwrap(), Exit::Code(0));
 }
 
-/// Makes each function above a test of each executor.
+/// Makes each rule above a test of the executor that `$bench` puts on a bench.
 macro_rules! contract {
-    ($($rule:ident)*) => {
-        mod process {
-            $(#[tokio::test]
-            async fn $rule() {
-                super::$rule(&super::process_bench()).await;
-            })*
+    ($bench:path) => {
+        crate::ports::executor::contract! { $bench:
+            exit_codes_come_back_as_they_are
+            a_command_that_dies_of_a_signal_names_it
+            the_environment_is_exactly_what_was_given
+            a_large_environment_arrives_whole
+            arguments_arrive_as_they_are
+            a_program_is_looked_up_in_the_path_that_was_given
+            the_command_starts_in_its_folder
+            stdin_is_empty
+            files_are_made_with_ordinary_permissions
+            lines_keep_their_order_and_their_stream
+            what_comes_later_is_later_across_streams
+            a_line_is_seen_before_the_command_ends
+            long_lines_come_in_pieces_and_bad_utf8_is_replaced
+            a_program_that_is_not_there_is_named
+            what_cannot_be_started_says_why
+            a_folder_that_leads_out_of_the_workspace_is_refused
+            daemons_of_a_command_that_succeeds_are_dead_when_it_returns
+            daemons_of_a_command_that_fails_are_dead_when_it_returns
+            a_command_that_takes_too_long_dies_with_its_daemons
+            a_command_that_is_stopped_dies_with_its_daemons
+            a_command_that_keeps_changing_its_process_is_caught
+            a_stopped_process_dies_too
+            a_job_that_is_stopped_before_it_starts_does_nothing
+            a_job_that_nobody_waits_for_any_more_is_killed
+            output_that_nobody_reads_any_more_holds_nothing_up
+            a_flood_waits_for_a_slow_receiver
+            a_receiver_that_never_reads_does_not_keep_a_job_from_stopping
+            the_limits_are_those_that_were_given
+            a_process_that_wants_too_much_memory_does_not_get_it
+            a_file_that_grows_too_large_ends_its_writer
+            a_process_that_opens_too_many_files_is_refused
+            jobs_at_the_same_time_do_not_mix
+            clearing_leftovers_leaves_running_jobs_alone
         }
     };
-}
-
-contract! {
-    exit_codes_come_back_as_they_are
-    a_command_that_dies_of_a_signal_names_it
-    the_environment_is_exactly_what_was_given
-    a_large_environment_arrives_whole
-    arguments_arrive_as_they_are
-    a_program_is_looked_up_in_the_path_that_was_given
-    the_command_starts_in_its_folder
-    stdin_is_empty
-    files_are_made_with_ordinary_permissions
-    lines_keep_their_order_and_their_stream
-    what_comes_later_is_later_across_streams
-    a_line_is_seen_before_the_command_ends
-    long_lines_come_in_pieces_and_bad_utf8_is_replaced
-    a_program_that_is_not_there_is_named
-    what_cannot_be_started_says_why
-    a_folder_that_leads_out_of_the_workspace_is_refused
-    daemons_of_a_command_that_succeeds_are_dead_when_it_returns
-    daemons_of_a_command_that_fails_are_dead_when_it_returns
-    a_command_that_takes_too_long_dies_with_its_daemons
-    a_command_that_is_stopped_dies_with_its_daemons
-    a_command_that_keeps_changing_its_process_is_caught
-    a_stopped_process_dies_too
-    a_job_that_is_stopped_before_it_starts_does_nothing
-    a_job_that_nobody_waits_for_any_more_is_killed
-    output_that_nobody_reads_any_more_holds_nothing_up
-    a_flood_waits_for_a_slow_receiver
-    a_receiver_that_never_reads_does_not_keep_a_job_from_stopping
-    the_limits_are_those_that_were_given
-    a_process_that_wants_too_much_memory_does_not_get_it
-    a_file_that_grows_too_large_ends_its_writer
-    a_process_that_opens_too_many_files_is_refused
-    jobs_at_the_same_time_do_not_mix
-    clearing_leftovers_leaves_running_jobs_alone
-}
-
-fn gv_guard() -> GuardProgram {
-    GuardProgram { path: env!("CARGO_BIN_EXE_gv").into(), args: vec!["guard".to_owned()] }
-}
-
-fn process_bench() -> Bench {
-    Bench::new(|folder| Arc::new(ProcessExecutor::new(gv_guard(), folder.join("records"))))
-}
-
-fn records(bench: &Bench) -> usize {
-    fs::read_dir(bench.folder.path().join("records")).map_or(0, Iterator::count)
-}
-
-#[tokio::test]
-async fn a_running_job_is_on_record_and_an_ended_one_is_not() {
-    let bench = process_bench();
-    let on_record = async {
-        bench.wait_until(|bench| bench.workspace().join("ready").exists()).await;
-        assert_eq!(records(&bench), 1);
-        fs::write(bench.workspace().join("seen"), "").unwrap();
+    ($bench:path: $($rule:ident)*) => {
+        $(#[tokio::test]
+        async fn $rule() {
+            crate::ports::executor::$rule(&$bench()).await;
+        })*
     };
-    let job = bench.script("touch ready; while [ ! -e seen ]; do sleep 0.01; done");
-    assert_eq!(tokio::join!(bench.run(job), on_record).0.0.unwrap(), Exit::Code(0));
-    bench.run(bench.job(&["no-such-program"])).await.0.unwrap_err();
-    assert_eq!(records(&bench), 0);
 }
-
-/// Without its runtime the worker's side is gone as by `kill -9`: nothing but the closing of the
-/// socket tells the guard.
-#[test]
-fn a_build_dies_with_its_worker() {
-    let bench = process_bench();
-    let worker = tokio::runtime::Runtime::new().unwrap();
-    let job = bench.script(&format!("{DAEMONS} touch ready; sleep 600"));
-    let executor = bench.executor.clone();
-    worker.spawn(async move {
-        let (output, _lines) = mpsc::channel(16);
-        executor.run(job, output, CancellationToken::new()).await
-    });
-    worker.block_on(bench.wait_until(|bench| bench.workspace().join("ready").exists()));
-    worker.shutdown_background();
-    let watcher = tokio::runtime::Runtime::new().unwrap();
-    watcher.block_on(bench.wait_until(|bench| bench.alive().is_empty()));
-}
-
-#[tokio::test]
-async fn a_build_that_kills_its_guard_dies_with_it() {
-    let bench = process_bench();
-    let script =
-        "sleep 600 & (trap '' TERM; cd /; sleep 600 & echo $! >ready; wait) & kill -9 $PPID; sleep 600";
-    let (exit, _) = bench.run(bench.script(script)).await;
-    assert_eq!(exit.unwrap(), Exit::Signal(9));
-    bench.assert_all_dead();
-    assert_eq!(records(&bench), 0);
-}
-
-#[tokio::test]
-async fn a_build_that_stops_its_guard_is_stopped_all_the_same() {
-    let bench = process_bench();
-    let job = bench.script("kill -STOP $PPID; touch ready; sleep 600");
-    assert_eq!(bench.stop_when_ready(job).await.unwrap(), Exit::Stopped);
-    bench.assert_all_dead();
-}
-
-#[tokio::test]
-async fn no_secret_is_in_an_argument_or_in_the_environment_of_the_guard() {
-    let bench = process_bench();
-    let mut job =
-        bench.script("cat /proc/[0-9]*/cmdline 2>/dev/null | grep -acFf secret; wc -c </proc/$PPID/environ");
-    let secret = format!("secret-{}", job.deployment);
-    fs::write(bench.workspace().join("secret"), &secret).unwrap();
-    job.env.push(("TOKEN".to_owned(), secret));
-    assert_eq!(bench.print(job).await, ["0", "0"]);
-}
-
-#[tokio::test]
-async fn a_command_inherits_no_open_file_no_ignored_pipe_signal_and_no_way_to_more_rights() {
-    let bench = Bench::new(|folder| {
-        // As under a supervisor that left a descriptor open.
-        let script = format!("exec 5</dev/zero 7</dev/null; exec {} guard", env!("CARGO_BIN_EXE_gv"));
-        let guard = GuardProgram { path: "/bin/sh".into(), args: vec!["-c".to_owned(), script] };
-        Arc::new(ProcessExecutor::new(guard, folder.join("records")))
-    });
-    // The fourth is the one through which `ls` reads the folder.
-    assert_eq!(bench.print(bench.job(&["ls", "/proc/self/fd"])).await, ["0", "1", "2", "3"]);
-    let status = bench.print(bench.job(&["cat", "/proc/self/status"])).await;
-    let field = |name: &str| status.iter().find_map(|line| line.strip_prefix(name)).unwrap().trim();
-    assert_eq!(field("NoNewPrivs:"), "1");
-    assert_eq!(u64::from_str_radix(field("SigBlk:"), 16).unwrap(), 0);
-    // SIGPIPE is 13.
-    assert_eq!(u64::from_str_radix(field("SigIgn:"), 16).unwrap() & (1 << 12), 0);
-}
-
-#[tokio::test]
-async fn a_guard_that_cannot_be_started_is_an_error_and_leaves_no_record() {
-    let bench = Bench::new(|folder| {
-        let guard = GuardProgram { path: "/no/such/gv".into(), args: Vec::new() };
-        Arc::new(ProcessExecutor::new(guard, folder.join("records")))
-    });
-    let (ended, _) = bench.run(bench.job(&["true"])).await;
-    assert!(matches!(ended, Err(ExecutorError::Failed(reason)) if reason.contains("/no/such/gv")));
-    assert_eq!(records(&bench), 0);
-}
+use contract;
