@@ -13,10 +13,10 @@
 //!
 //! The guard ([`guard`]) outlives the command and kills all that descended from it, when the
 //! command ends and when the worker's end of the socket closes, which the kernel does even for a
-//! worker that was killed. The launcher ([`launch`]) limits itself and then becomes the command: a
+//! worker that was killed. The launcher (`launch`) limits itself and then becomes the command: a
 //! sandbox's own steps belong there.
 //!
-//! Start with [`process`], then [`guard`], then [`tree`].
+//! Start with [`process`], then [`guard`], then `tree`.
 
 pub mod guard;
 mod launch;

@@ -30,6 +30,8 @@ use tracing::Instrument;
 const GUARD_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a receiver may take to fetch the last lines of a command that was stopped.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Of any job, in place of a limit so high that the clock has no such time.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const READ_BYTES: usize = 16 * 1024;
 
 /// How the guard is started: a program and arguments that end in `guard::main`.
@@ -105,13 +107,20 @@ async fn run(
     }
     let (mut running, stdout, stderr) = Running::start(&guard, records, job)?;
     let mut pump = AbortOnDropHandle::new(tokio::spawn(pump(stdout, stderr, output)));
-    let until = Until { deadline: Instant::now() + job.limits.time, stop };
+    let until = Until { deadline: Instant::now() + job.limits.time.min(LONGEST), stop };
 
     let ended = running.end(&order, &until).await;
-    // All writers are dead, so the pipes end; but whoever reads the lines may take his time.
+    let patience = async {
+        // All writers are dead, so the pipes end; but whoever reads the lines may take his time.
+        // Without a guard's word for it a daemon may hold a pipe open, and gets no time.
+        if running.has_reported {
+            until.reached().await;
+        }
+        sleep(DRAIN_PATIENCE).await;
+    };
     let is_drained = tokio::select! {
         _ = &mut pump => true,
-        () = async { until.reached().await; sleep(DRAIN_PATIENCE).await } => false,
+        () = patience => false,
     };
     if !is_drained {
         tracing::debug!("the last lines of a command were not fetched");
@@ -143,6 +152,8 @@ struct Running {
     /// a worker that dies.
     lifeline: Option<OwnedWriteHalf>,
     file: RecordFile,
+    /// The guard said how it ended, which it does when all are dead.
+    has_reported: bool,
 }
 
 impl Running {
@@ -178,7 +189,8 @@ impl Running {
         file.write().map_err(failed("its record cannot be written"))?;
         let (reports, lifeline) = ours.into_split();
         let reports = BufReader::new(reports).lines();
-        Ok((Self { child, guard, reports, lifeline: Some(lifeline), file }, stdout, stderr))
+        let lifeline = Some(lifeline);
+        Ok((Self { child, guard, reports, lifeline, file, has_reported: false }, stdout, stderr))
     }
 
     /// Sees the job through. When it returns everything is dead and the record gone.
@@ -190,6 +202,8 @@ impl Running {
         if cut_short.is_some() {
             self.stop().await?;
         }
+        self.has_reported = report.is_some();
+        self.lifeline = None;
         // With a report, or without a guard, this takes no time.
         let _ = self.child.wait().await;
         let leader = self.file.record.leader;
