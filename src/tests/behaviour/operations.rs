@@ -1,0 +1,89 @@
+//! What an operator looks at.
+
+use super::Stage;
+use crate::support::gv::{Gv, Settings, id_of};
+use reqwest::StatusCode;
+use serde_json::Value;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_readiness_are_told_and_name_what_is_missing() {
+    let gv = Gv::start(Settings::default()).await;
+    let get = async |path: &str| {
+        let response = gv.client.get(format!("{}{path}", gv.ops)).send().await.unwrap();
+        (response.status(), response.text().await.unwrap())
+    };
+    assert_eq!(get("/healthz").await.0, StatusCode::OK);
+    let (status, text) = get("/readyz").await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    let ready: Value = serde_json::from_str(&text).unwrap();
+    for check in ["database", "queue", "cache", "blobs", "executor"] {
+        assert_eq!(ready["checks"][check]["ok"], true, "{ready}");
+    }
+    // A folder that is no folder any more.
+    let moved = gv.blobs().with_extension("moved");
+    std::fs::rename(gv.blobs(), &moved).unwrap();
+    std::fs::write(gv.blobs(), "not a folder").unwrap();
+    let (status, text) = get("/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{text}");
+    let ready: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(ready["checks"]["blobs"]["ok"], false, "{ready}");
+    assert_eq!(ready["checks"]["database"]["ok"], true, "{ready}");
+    std::fs::remove_file(gv.blobs()).unwrap();
+    std::fs::rename(&moved, gv.blobs()).unwrap();
+    assert_eq!(get("/readyz").await.0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_count_what_was_done() {
+    let stage = Stage::set().await;
+    let repository = stage.site("site").await;
+    stage.deploy(&repository).await;
+    stage.gv.page("site.localhost", "/").await;
+    stage.gv.page("site.localhost", "/nowhere").await;
+    let gv = &stage.gv;
+    assert_eq!(gv.metric("gv_deployments_submitted_total", &[]).await, 1.0);
+    assert_eq!(gv.metric("gv_deployments_finished_total", &["state=\"ready\""]).await, 1.0);
+    assert!(gv.metric("gv_edge_requests_total", &["status=\"200\""]).await >= 1.0);
+    assert!(gv.metric("gv_edge_requests_total", &["status=\"404\""]).await >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_id_follows_a_deployment_through_the_logs() {
+    let stage = Stage::set().await;
+    let repository = stage.site("site").await;
+    let id = id_of(&stage.deploy(&repository).await);
+    stage.gv.page("site.localhost", "/").await;
+    let log = stage.gv.log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let targets: std::collections::HashSet<&str> = lines
+        .iter()
+        .filter(|line| line.to_string().contains(&id))
+        .filter_map(|line| line["target"].as_str())
+        .filter_map(|target| target.split("::").nth(1))
+        .collect();
+    for role in ["api", "worker", "edge"] {
+        assert!(targets.contains(role), "{role} says nothing of {id}: {targets:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_requests_for_one_cold_file_read_storage_once() {
+    let stage = Stage::set().await;
+    let large = "0123456789abcdef".repeat(65_536);
+    let repository = stage.git.repository("site", &[("index.html", "hi"), ("large.txt", &large)]).await;
+    stage.deploy(&repository).await;
+    stage.gv.page("site.localhost", "/").await;
+    let reads = async || {
+        let get = stage.gv.metric("gv_blobs_operations_total", &["op=\"get\""]).await;
+        get + stage.gv.metric("gv_blobs_operations_total", &["op=\"open\""]).await
+    };
+    let before = reads().await;
+    let requests = (0..200).map(|_| async {
+        let response = stage.gv.site("site.localhost", "/large.txt").send().await.unwrap();
+        (response.status(), response.bytes().await.unwrap().len())
+    });
+    for (status, length) in futures_util::future::join_all(requests).await {
+        assert_eq!((status, length), (StatusCode::OK, large.len()));
+    }
+    assert_eq!(reads().await - before, 1.0);
+}
