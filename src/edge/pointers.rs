@@ -9,6 +9,7 @@ use crate::edge::flights::Flights;
 use crate::edge::layers::{Failure, Layer, Layers, broken, failed, in_time};
 use crate::ports::blobs::Key;
 use crate::ports::notices::{Heard, Notice, Notices, Subscription};
+use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache as Memory;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,9 +18,11 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout_at};
 
 /// Hosts held at once: beyond, the least used are forgotten.
-const MAX_KNOWN: usize = 200_000;
+const MAX_KNOWN: u64 = 200_000;
 /// Strangers can invent hosts without end; these are remembered.
-const MAX_UNKNOWN: usize = 20_000;
+const MAX_UNKNOWN: u64 = 20_000;
+/// What room is made for at first.
+const FEW: usize = 1_000;
 /// How long a visitor waits for news of a host that is held.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// How long after a failure nobody asks again about a host that is held.
@@ -155,8 +158,8 @@ struct Freshness {
 impl Held {
     fn new() -> Self {
         Self {
-            known: Memory::new(MAX_KNOWN),
-            unknown: Memory::new(MAX_UNKNOWN),
+            known: Memory::with_weighter(FEW, MAX_KNOWN, UnitWeighter),
+            unknown: Memory::with_weighter(FEW, MAX_UNKNOWN, UnitWeighter),
             writing: Mutex::new(()),
             epoch: AtomicU64::new(0),
         }

@@ -152,8 +152,8 @@ impl Reply {
 
     fn finish(&self, mut response: HttpResponseBuilder, body: FileBody) -> HttpResponse {
         match body {
-            body if self.is_head => response.body(LengthOnly(body.len())),
-            FileBody::Length(len) => response.body(LengthOnly(len)),
+            body if self.is_head => response.no_chunking(body.len()).body(NoBody),
+            FileBody::Length(len) => response.no_chunking(len).body(NoBody),
             FileBody::Held(bytes) => response.body(Pieces(bytes)),
             FileBody::Stream(len, stream) => response.body(SizedStream::new(len, stream)),
         }
@@ -219,14 +219,16 @@ impl MessageBody for Pieces {
     }
 }
 
-/// What a HEAD gets: the length of a body that does not come.
-struct LengthOnly(u64);
+/// What a HEAD gets beside the length of what does not come. Its size is left open: with one, the
+/// HTTP library ends a connection on which the next request is already waiting, since it takes
+/// that one's method for this one's.
+struct NoBody;
 
-impl MessageBody for LengthOnly {
+impl MessageBody for NoBody {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
-        BodySize::Sized(self.0)
+        BodySize::Stream
     }
 
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
