@@ -3,7 +3,7 @@
 
 use crate::domain::host::PointerTarget;
 use crate::domain::id::DeploymentId;
-use crate::domain::manifest::Manifest;
+use crate::domain::manifest::{FileEntry, Manifest, SitePath};
 use crate::edge::flights::Flights;
 use crate::edge::layers::{Failure, Layer, Layers, broken, failed};
 use crate::ports::blobs::Key;
@@ -35,8 +35,7 @@ struct ByMemory;
 
 impl Weighter<DeploymentId, Arc<Manifest>> for ByMemory {
     fn weight(&self, _: &DeploymentId, manifest: &Arc<Manifest>) -> u64 {
-        let file = |(path, entry): (&crate::domain::manifest::SitePath, _)| {
-            let entry: &crate::domain::manifest::FileEntry = entry;
+        let file = |(path, entry): (&SitePath, &FileEntry)| {
             ENTRY_BYTES + path.as_str().len() as u64 + entry.media_type.len() as u64
         };
         1024 + manifest.files.iter().map(file).sum::<u64>()

@@ -25,6 +25,7 @@ use actix_web::{App, HttpServer, web};
 use files::Files;
 use layers::Layers;
 use manifests::Manifests;
+use metrics::{Unit, describe_counter};
 use pointers::Pointers;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -70,6 +71,7 @@ pub async fn serve(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    describe_metrics();
     let runtime = Handle::current();
     let layers = Layers::new(&ports, runtime.clone());
     // A quarter for manifests: a site of 50,000 files takes about 10 MB of it.
@@ -98,4 +100,13 @@ pub async fn serve(
         () = edge.pointers.follow(&*ports.notices) => {}
     }
     Ok(())
+}
+
+fn describe_metrics() {
+    describe_counter!("gv_edge_requests_total", "Answers, by status and the layer that they came from.");
+    describe_counter!("gv_edge_bytes_total", Unit::Bytes, "Bodies of answers.");
+    describe_counter!("gv_edge_storage_reads_total", "Reads of object storage, tries included.");
+    describe_counter!("gv_edge_coalesced_total", "Requests that waited for the load of another.");
+    describe_counter!("gv_edge_cache_failures_total", "Calls of the cache that failed or took too long.");
+    describe_counter!("gv_edge_corrupt_total", "Stored things that were not what was published.");
 }

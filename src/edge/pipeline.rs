@@ -1,7 +1,7 @@
 //! The way of one request, from its method to its answer: early returns, one step after another.
 
 use crate::domain::host::HostKind;
-use crate::domain::id::DeploymentId;
+use crate::domain::id::{DeploymentId, UserId};
 use crate::domain::request_path::RequestPath;
 use crate::domain::route::{Found, Route, route};
 use crate::edge::Edge;
@@ -72,7 +72,8 @@ async fn answer(
         return Ok(reply.page(pages::BAD_REQUEST));
     };
     let sighting = edge.pointers.find(&host).await?;
-    reply.layer = Some(sighting.layer);
+    reply.is_stale = sighting.layer == Layer::Stale;
+    reply.came_from(sighting.layer);
     let target =
         sighting.pointer.as_deref().and_then(|pointer| Some((pointer.kind, pointer.target.as_ref()?)));
     let Some((kind, target)) = target else {
@@ -82,12 +83,11 @@ async fn answer(
     reply.is_preview = kind != HostKind::Production;
     reply.deployment = HeaderValue::try_from(target.deployment.to_string()).ok();
     let (manifest, layer) = edge.manifests.find(target).await?;
-    reply.layer = Some(layer.max(sighting.layer));
+    reply.came_from(layer);
     match route(&manifest, &path, request.uri().query()) {
         Route::File(found) => file(edge, request, reply, found, target.account).await,
         Route::ErrorPage(found) => {
-            let (body, layer) = body(edge, reply.is_head, found, target.account, None).await?;
-            reply.layer = reply.layer.max(layer);
+            let body = body(edge, reply, found, target.account, None).await?;
             Ok(reply.error_page(found.entry, body))
         }
         Route::Moved { location } => Ok(reply.moved(location)),
@@ -100,7 +100,7 @@ async fn file(
     request: &HttpRequest,
     reply: &mut Reply,
     found: Found<'_>,
-    account: crate::domain::id::UserId,
+    account: UserId,
 ) -> Result<HttpResponse, Failure> {
     let Found { path, entry } = found;
     let etag = etag(&entry.digest);
@@ -111,33 +111,33 @@ async fn file(
         Outcome::PreconditionFailed => return Ok(reply.page(pages::PRECONDITION_FAILED)),
         Outcome::Unsatisfiable => return Ok(reply.unsatisfiable(entry.size)),
     };
-    let (body, layer) = body(edge, reply.is_head, found, account, part.clone()).await?;
-    reply.layer = reply.layer.max(layer);
+    let body = body(edge, reply, found, account, part.clone()).await?;
     Ok(reply.file(path, entry, &etag, part.as_ref(), body))
 }
 
-/// The bytes to send, and where they came from if they had to be fetched.
+/// The bytes to send; the reply learns where they came from.
 async fn body(
     edge: &Edge,
-    is_head: bool,
+    reply: &mut Reply,
     found: Found<'_>,
-    account: crate::domain::id::UserId,
+    account: UserId,
     part: Option<Range<u64>>,
-) -> Result<(FileBody, Option<Layer>), Failure> {
+) -> Result<FileBody, Failure> {
     let entry = found.entry;
-    if is_head {
-        return Ok((FileBody::Length(entry.size), None));
+    if reply.is_head {
+        return Ok(FileBody::Length(entry.size));
     }
     if edge.files.is_small(entry) {
         let (bytes, layer) = edge.files.small(account, entry).await?;
-        let bytes = match part {
+        reply.came_from(layer);
+        return Ok(FileBody::Held(match part {
             // Both ends lie within the file, whose length in memory was checked.
             Some(part) => bytes.slice(part.start as usize..part.end as usize),
             None => bytes,
-        };
-        return Ok((FileBody::Held(bytes), Some(layer)));
+        }));
     }
     let len = part.as_ref().map_or(entry.size, |part| part.end - part.start);
     let stream = edge.files.large(account, entry, part).await?;
-    Ok((FileBody::Stream(len, Box::pin(stream)), Some(Layer::Storage)))
+    reply.came_from(Layer::Storage);
+    Ok(FileBody::Stream(len, Box::pin(stream)))
 }

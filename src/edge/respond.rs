@@ -7,6 +7,7 @@ use crate::domain::manifest::{FileEntry, SitePath};
 use crate::edge::fingerprint::is_fingerprinted;
 use crate::edge::layers::Layer;
 use crate::edge::pages::{Page, UNSATISFIABLE};
+use crate::ports::error::StoreError;
 use actix_web::body::{BodySize, MessageBody, SizedStream};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
@@ -33,7 +34,10 @@ const PIECE_BYTES: usize = 128 * 1024;
 /// How answers to one request begin.
 pub struct Reply {
     pub is_head: bool,
+    /// Where the bytes came from, or what there is to know where there are none.
     pub layer: Option<Layer>,
+    /// Its host may have moved, but nobody could be asked.
+    pub is_stale: bool,
     pub deployment: Option<HeaderValue>,
     /// A preview is not for search engines.
     pub is_preview: bool,
@@ -53,7 +57,11 @@ pub fn etag(digest: &Digest) -> String {
 
 impl Reply {
     pub fn new(is_head: bool) -> Self {
-        Self { is_head, layer: None, deployment: None, is_preview: false }
+        Self { is_head, layer: None, is_stale: false, deployment: None, is_preview: false }
+    }
+
+    pub fn came_from(&mut self, layer: Layer) {
+        self.layer = Some(if self.is_stale { layer.max(Layer::Stale) } else { layer });
     }
 
     /// A file with 200, or a part of it with 206; `body` are those bytes.
@@ -180,7 +188,7 @@ fn media_type(entry: &FileEntry) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"))
 }
 
-type BoxedBytes = Pin<Box<dyn Stream<Item = Result<Bytes, crate::ports::error::StoreError>>>>;
+type BoxedBytes = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>>>>;
 
 /// The bytes of a file, or of a part of it.
 pub enum FileBody {

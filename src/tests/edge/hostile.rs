@@ -143,3 +143,15 @@ async fn too_many_or_too_large_fields_are_431() {
         assert_eq!(edge.send(head.as_bytes()).await.status, 431);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_a_target_must_escape_are_refused() {
+    let edge = Running::start().await;
+    edge.publish_files(&[("caf\u{e9}.html", b"coffee")]).await;
+    assert_eq!(edge.get("/caf%C3%A9").await.text(), "coffee");
+    for target in [&b"/caf\xc3\xa9"[..], b"/caf\xe9", b"/\xff", b"/a\x01b", b"/a\0b"] {
+        let head =
+            [b"GET ", target, b" HTTP/1.1\r\nHost: blog.localhost\r\nConnection: close\r\n\r\n"].concat();
+        assert_eq!(edge.send(&head).await.status, 400, "{target:?}");
+    }
+}

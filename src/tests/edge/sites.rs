@@ -115,6 +115,12 @@ async fn only_get_and_head_read_files() {
     edge.publish_files(&[("index.html", b"hi")]).await;
     let options = edge.ask("OPTIONS", "/", &[]).await;
     assert_eq!((options.status, options.field("allow")), (204, "GET, HEAD"));
+    assert_eq!(edge.ask("OPTIONS", "*", &[]).await.status, 204);
+    let mut tunnel = edge.connect().await;
+    tunnel.write_all(b"CONNECT blog.localhost:80 HTTP/1.1\r\nHost: blog.localhost:80\r\n\r\n").await.unwrap();
+    let mut status = [0; 12];
+    tunnel.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 405", "no tunnel is opened");
     for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW", "get"] {
         let refused = edge.ask(method, "/", &[]).await;
         assert_eq!((refused.status, refused.field("allow")), (405, "GET, HEAD"), "{method}");
