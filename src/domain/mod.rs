@@ -15,6 +15,8 @@ pub mod log;
 pub mod manifest;
 pub mod project;
 pub mod repo;
+pub mod request_path;
+pub mod route;
 pub mod secret;
 pub mod settings;
 pub mod text;

@@ -1,8 +1,8 @@
 //! Every test that needs more than its own module, in one binary.
 //!
 //! `ports`: the contract suites, each run on every adapter. `behaviour`: gv as its users meet it,
-//! over HTTP, against a real `gv up`. `tidy`: what the compiler cannot see. `support`: what these
-//! share. Where `GV_TEST_DATABASE_URL` names a PostgreSQL server, databases are made there.
+//! over HTTP, against a real `gv up`. `edge`: the edge alone, over real stores. `tidy`: what the
+//! compiler cannot see. `support`: what these share. Where `GV_TEST_DATABASE_URL` names a PostgreSQL server, databases are made there.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +11,7 @@
 )]
 
 mod behaviour;
+mod edge;
 mod ports;
 mod support;
 mod tidy;

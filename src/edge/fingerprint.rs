@@ -1,0 +1,107 @@
+//! Whether a file's name carries a hash of its content, so that browsers may keep it for ever.
+//!
+//! A wrong yes shows visitors an old file for a year, a wrong no costs a question: so only folders
+//! that build tools write to, and only names that no person gives.
+
+use crate::domain::manifest::SitePath;
+
+/// Folders that belong to a build tool alone: all in them with a hash-like part is its work.
+const TOOLS_OWN: &[&str] = &["_next/static/", "_astro/", "_nuxt/", "_app/immutable/"];
+/// Folders that tools write to and people too.
+const SHARED: &[&str] = &["assets/", "static/js/", "static/css/", "static/media/", "build/"];
+
+pub fn is_fingerprinted(path: &SitePath) -> bool {
+    let path = path.as_str();
+    let within = |folders: &[&str]| {
+        folders
+            .iter()
+            .any(|folder| path.find(folder).is_some_and(|at| at == 0 || path.as_bytes()[at - 1] == b'/'))
+    };
+    let name = path.rsplit('/').next().unwrap_or(path);
+    // `name.hash.ext`, `name-hash.ext`, `name.hash.js.map`.
+    let mut parts = name.split('.');
+    let stem = parts.next().unwrap_or_default();
+    let mut middle: Vec<&str> = parts.collect();
+    if middle.pop().is_none() {
+        return false;
+    }
+    if within(TOOLS_OWN) {
+        return looks_mixed(stem)
+            || stem.split_once('-').is_some_and(|(_, hash)| looks_mixed(hash))
+            || middle.iter().any(|part| looks_mixed(part));
+    }
+    // Vite's hashes may have hyphens of their own, always at the same length.
+    let tail =
+        stem.len().checked_sub(9).and_then(|at| stem.get(at..)).and_then(|tail| tail.strip_prefix('-'));
+    let dashed = stem.rsplit_once('-').map(|(_, hash)| hash);
+    within(SHARED) && tail.into_iter().chain(dashed).chain(middle).any(|part| is_hex(part) || is_base64(part))
+}
+
+fn looks_mixed(part: &str) -> bool {
+    part.len() >= 8
+        && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && part.bytes().any(|b| b.is_ascii_digit())
+}
+
+/// Eight or more hexadecimal digits that are neither a date nor a word.
+fn is_hex(part: &str) -> bool {
+    part.len() >= 8
+        && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        && part.bytes().any(|b| b.is_ascii_digit())
+        && part.bytes().any(|b| b.is_ascii_lowercase())
+}
+
+/// Eight characters of base64 or base32 with a digit, and an upper-case letter where names of
+/// people have none.
+fn is_base64(part: &str) -> bool {
+    part.len() == 8
+        && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && part.bytes().any(|b| b.is_ascii_digit())
+        && part.bytes().skip(1).any(|b| b.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is(path: &str) -> bool {
+        is_fingerprinted(&SitePath::parse(path).unwrap())
+    }
+
+    #[test]
+    fn names_with_a_hash_in_folders_of_build_tools_are_fingerprinted() {
+        for yes in [
+            "assets/index-BkT7aQ2x.js",
+            "assets/index-Bk-7aQ_x.css",
+            "assets/logo.0123abcd.svg",
+            "docs/assets/index-BkT7aQ2x.js",
+            "static/js/main.1a2b3c4d.js",
+            "static/js/main.1a2b3c4d.js.map",
+            "_next/static/chunks/webpack-1a2b3c4d5e6f7a8b.js",
+            "_next/static/css/ab12cd34ef56ab78.css",
+            "_astro/page.BkT7aQ2x.css",
+            "_app/immutable/chunks/BkT7aQ2x.js",
+        ] {
+            assert!(is(yes), "{yes}");
+        }
+    }
+
+    #[test]
+    fn names_that_people_give_are_not() {
+        for no in [
+            "index.html",
+            "index-BkT7aQ2x.js",
+            "assets/logo.svg",
+            "assets/photo-20240101.jpg",
+            "assets/hero-background2.png",
+            "assets/font-awesome-4.7.0.css",
+            "assets/report-january-2.pdf",
+            "assets/facade-decade.png",
+            "myassets/index-BkT7aQ2x.js",
+            "assets/noextension-1a2b3c4d",
+            "_next/static/chunks/main.js",
+        ] {
+            assert!(!is(no), "{no}");
+        }
+    }
+}

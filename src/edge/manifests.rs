@@ -1,0 +1,117 @@
+//! The table of contents of a deployment: the fourth step of a request. It never changes, so it
+//! is held as long as there is room.
+
+use crate::domain::host::PointerTarget;
+use crate::domain::id::DeploymentId;
+use crate::domain::manifest::{FileEntry, Manifest, SitePath};
+use crate::edge::flights::Flights;
+use crate::edge::layers::{Failure, Layer, Layers, broken, failed};
+use crate::ports::blobs::Key;
+use bytes::Bytes;
+use quick_cache::sync::Cache as Memory;
+use quick_cache::{OptionsBuilder, Weighter};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// Of an encoded manifest, in bytes: beyond, it is no manifest.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// Larger ones go past the shared cache.
+const MAX_CACHED_BYTES: usize = 1024 * 1024;
+/// What a file costs in memory beside its path and type: the entry and its place in the tree.
+const ENTRY_BYTES: u64 = 160;
+
+type Loaded = Result<(Arc<Manifest>, Layer), Failure>;
+
+pub struct Manifests {
+    memory: Arc<Held>,
+    layers: Layers,
+    flights: Flights<DeploymentId, Loaded>,
+}
+
+type Held = Memory<DeploymentId, Arc<Manifest>, ByMemory>;
+
+#[derive(Clone)]
+struct ByMemory;
+
+impl Weighter<DeploymentId, Arc<Manifest>> for ByMemory {
+    fn weight(&self, _: &DeploymentId, manifest: &Arc<Manifest>) -> u64 {
+        let file = |(path, entry): (&SitePath, &FileEntry)| {
+            ENTRY_BYTES + path.as_str().len() as u64 + entry.media_type.len() as u64
+        };
+        1024 + manifest.files.iter().map(file).sum::<u64>()
+    }
+}
+
+impl Manifests {
+    /// Holds manifests of `max_bytes` in all, by estimate.
+    pub fn new(layers: Layers, max_bytes: u64, runtime: Handle) -> anyhow::Result<Self> {
+        let options = OptionsBuilder::new()
+            // One shard: each has its share of the room, and a large site must find a place.
+            .shards(1)
+            .estimated_items_capacity(1_000)
+            .weight_capacity(max_bytes)
+            .build()?;
+        let memory = Memory::with_options(options, ByMemory, Default::default(), Default::default());
+        Ok(Self { memory: Arc::new(memory), layers, flights: Flights::new(runtime) })
+    }
+
+    pub async fn find(&self, target: &PointerTarget) -> Loaded {
+        if let Some(manifest) = self.memory.get(&target.deployment) {
+            return Ok((manifest, Layer::Memory));
+        }
+        let flight = self.flights.join(&target.deployment, || self.load(target.clone()));
+        flight.landed().await.unwrap_or(Err(Failure::Unavailable))
+    }
+
+    fn load(&self, target: PointerTarget) -> impl Future<Output = Loaded> + Send + 'static {
+        let (memory, layers) = (Arc::clone(&self.memory), self.layers.clone());
+        async move {
+            let id = target.deployment;
+            if let Some(manifest) = memory.get(&id) {
+                return Ok((manifest, Layer::Memory));
+            }
+            let (cache_key, key) = (format!("manifest:{id}"), Key::manifest(id));
+            if let Some(bytes) = layers.cached(&cache_key).await {
+                match decode(bytes, target.clone()).await {
+                    Ok(manifest) => {
+                        memory.insert(id, Arc::clone(&manifest));
+                        return Ok((manifest, Layer::Cache));
+                    }
+                    Err(problem) => {
+                        broken(&format!("{cache_key} in the cache: {problem}"));
+                        layers.drop_cached(&cache_key).await;
+                    }
+                }
+            }
+            let bytes = match layers.read(&key, MAX_BYTES).await {
+                Ok(Some(bytes)) => bytes,
+                // Its pointer came later, so it was deleted: soon the pointer will say so.
+                Ok(None) => {
+                    tracing::warn!("{key} is gone, but a host still points at it");
+                    return Err(Failure::Unavailable);
+                }
+                Err(error) => return Err(failed(&error)),
+            };
+            let manifest = decode(bytes.clone(), target)
+                .await
+                .map_err(|problem| broken(&format!("{key}: {problem}")))?;
+            memory.insert(id, Arc::clone(&manifest));
+            if bytes.len() <= MAX_CACHED_BYTES {
+                layers.keep(cache_key, bytes);
+            }
+            Ok((manifest, Layer::Storage))
+        }
+    }
+}
+
+/// Off the runtime: a manifest of a large site takes a while.
+async fn decode(bytes: Bytes, target: PointerTarget) -> Result<Arc<Manifest>, String> {
+    let decode = move || {
+        let manifest = Manifest::decode(&bytes, target.deployment).map_err(|error| error.to_string())?;
+        if (manifest.account, manifest.project) != (target.account, target.project) {
+            return Err("the manifest belongs to another project than its host".to_owned());
+        }
+        Ok(Arc::new(manifest))
+    };
+    tokio::task::spawn_blocking(decode).await.map_err(|error| error.to_string())?
+}

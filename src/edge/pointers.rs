@@ -1,0 +1,280 @@
+//! Which deployment a host shows: the third step of a request.
+//!
+//! A pointer is trusted for a short lifetime, moved at once by a notice, and never goes back to a
+//! lower version. When nobody can be asked for news, the old one goes on being served. Hosts that
+//! nobody knows are remembered too, since strangers ask for them.
+
+use crate::domain::host::{Hostname, Pointer};
+use crate::edge::flights::Flights;
+use crate::edge::layers::{Failure, Layer, Layers, broken, failed, in_time};
+use crate::ports::blobs::Key;
+use crate::ports::notices::{Heard, Notice, Notices, Subscription};
+use quick_cache::UnitWeighter;
+use quick_cache::sync::Cache as Memory;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::time::{sleep, timeout_at};
+
+/// Hosts held at once: beyond, the least used are forgotten.
+const MAX_KNOWN: u64 = 200_000;
+/// Strangers can invent hosts without end; these are remembered.
+const MAX_UNKNOWN: u64 = 20_000;
+/// What room is made for at first.
+const FEW: usize = 1_000;
+/// How long a visitor waits for news of a host that is held.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// How long after a failure nobody asks again about a host that is held.
+const RETRY: Duration = Duration::from_secs(1);
+const MAX_POINTER_BYTES: u64 = 64 * 1024;
+
+pub struct Pointers {
+    held: Arc<Held>,
+    layers: Layers,
+    ttl: Duration,
+    flights: Flights<Hostname, Result<Sighting, Failure>>,
+}
+
+/// What is known of a host, and by whom.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// `None`: no such host.
+    pub pointer: Option<Arc<Pointer>>,
+    pub layer: Layer,
+}
+
+impl Pointers {
+    pub fn new(layers: Layers, ttl: Duration, runtime: Handle) -> Self {
+        Self { held: Arc::new(Held::new()), layers, ttl, flights: Flights::new(runtime) }
+    }
+
+    pub async fn find(&self, host: &Hostname) -> Result<Sighting, Failure> {
+        if let Some(fresh) = self.held.fresh(host) {
+            return Ok(fresh);
+        }
+        let stale = self.held.known.get(host).map(|known| known.pointer);
+        let flight = self.flights.join(host, || self.look(host.clone()));
+        let Some(stale) = stale else {
+            return flight.landed().await.unwrap_or(Err(Failure::Unavailable));
+        };
+        let patience = flight.since + PATIENCE;
+        match timeout_at(patience.into(), flight.landed()).await {
+            Ok(Some(Ok(sighting))) => Ok(sighting),
+            _ => Ok(Sighting { pointer: Some(stale), layer: Layer::Stale }),
+        }
+    }
+
+    /// Follows the notices for ever; without them pointers live by their lifetime alone.
+    pub async fn follow(&self, notices: &dyn Notices) {
+        let mut subscription = self.subscribe(notices).await;
+        self.held.doubt_all();
+        loop {
+            match subscription.next().await {
+                Heard::Notice(Notice::HostMoved { pointer }) => {
+                    self.held.take(pointer, self.held.fresh_for(self.ttl));
+                }
+                Heard::Notice(_) => {}
+                Heard::Gap => self.held.doubt_all(),
+            }
+        }
+    }
+
+    async fn subscribe(&self, notices: &dyn Notices) -> Box<dyn Subscription> {
+        let mut reported = false;
+        loop {
+            match notices.subscribe().await {
+                Ok(subscription) => return subscription,
+                Err(error) if !reported => {
+                    reported = true;
+                    tracing::warn!(%error, "cannot hear of moved hosts: they move when their lifetime ends");
+                }
+                Err(_) => {}
+            }
+            sleep(RETRY).await;
+        }
+    }
+
+    /// Asks the cache, then storage. Begins with the memory: a load or a notice may just have
+    /// filled it.
+    fn look(&self, host: Hostname) -> impl Future<Output = Result<Sighting, Failure>> + Send + 'static {
+        let (held, layers, ttl) = (Arc::clone(&self.held), self.layers.clone(), self.ttl);
+        async move {
+            if let Some(fresh) = held.fresh(&host) {
+                return Ok(fresh);
+            }
+            // What is read now is as old as this moment, whenever it arrives.
+            let fresh = held.fresh_for(ttl);
+            let known = held.known.get(&host).map_or(i64::MIN, |known| known.pointer.version);
+            let cached = in_time(layers.cache.pointer(&host)).await.flatten();
+            // A cache that is behind missed a move: it has no news.
+            if let Some(pointer) = cached.filter(|cached| cached.host == host && cached.version >= known) {
+                return Ok(Sighting { pointer: Some(held.take(pointer, fresh)), layer: Layer::Cache });
+            }
+            let key = Key::host(&host);
+            let stored = match layers.read(&key, MAX_POINTER_BYTES).await {
+                Ok(None) => {
+                    let pointer = held.take_absence(&host, fresh);
+                    return Ok(Sighting { pointer, layer: Layer::Storage });
+                }
+                Ok(Some(bytes)) => serde_json::from_slice::<Pointer>(&bytes)
+                    .map_err(|error| broken(&format!("{key}: {error}")))
+                    .and_then(|found| match found.host == host {
+                        true => Ok(found),
+                        false => Err(broken(&format!("{key} belongs to {}", found.host))),
+                    }),
+                Err(error) => Err(failed(&error)),
+            };
+            let pointer = stored.inspect_err(|_| held.bear_with(&host, held.fresh_for(RETRY)))?;
+            in_time(layers.cache.put_pointer(&pointer, ttl)).await;
+            Ok(Sighting { pointer: Some(held.take(pointer, fresh)), layer: Layer::Storage })
+        }
+    }
+}
+
+/// The memory. Written under one lock, so that of two pointers the higher version stays; read
+/// without it.
+struct Held {
+    known: Memory<Hostname, Known>,
+    unknown: Memory<Hostname, Freshness>,
+    writing: Mutex<()>,
+    /// Counts the moments when everything became doubtful.
+    epoch: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Known {
+    pointer: Arc<Pointer>,
+    fresh: Freshness,
+    layer: Layer,
+}
+
+#[derive(Clone, Copy)]
+struct Freshness {
+    until: Instant,
+    epoch: u64,
+}
+
+impl Held {
+    fn new() -> Self {
+        Self {
+            known: Memory::with_weighter(FEW, MAX_KNOWN, UnitWeighter),
+            unknown: Memory::with_weighter(FEW, MAX_UNKNOWN, UnitWeighter),
+            writing: Mutex::new(()),
+            epoch: AtomicU64::new(0),
+        }
+    }
+
+    fn fresh_for(&self, lifetime: Duration) -> Freshness {
+        Freshness { until: Instant::now() + lifetime, epoch: self.epoch.load(Ordering::Acquire) }
+    }
+
+    fn is_fresh(&self, fresh: Freshness) -> bool {
+        fresh.epoch == self.epoch.load(Ordering::Acquire) && Instant::now() < fresh.until
+    }
+
+    fn fresh(&self, host: &Hostname) -> Option<Sighting> {
+        if let Some(known) = self.known.get(host) {
+            return self
+                .is_fresh(known.fresh)
+                .then_some(Sighting { pointer: Some(known.pointer), layer: known.layer });
+        }
+        let fresh = self.unknown.get(host)?;
+        self.is_fresh(fresh).then_some(Sighting { pointer: None, layer: Layer::Memory })
+    }
+
+    /// Holds a pointer, or the newer one that is held, which it returns.
+    fn take(&self, pointer: Pointer, fresh: Freshness) -> Arc<Pointer> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = pointer.host.clone();
+        let newest = match self.known.peek(&host) {
+            Some(known) if known.pointer.version >= pointer.version => known.pointer,
+            _ => Arc::new(pointer),
+        };
+        self.unknown.remove(&host);
+        self.known.insert(host, Known { pointer: Arc::clone(&newest), fresh, layer: Layer::Memory });
+        newest
+    }
+
+    /// Holds that storage has nothing for a host. A pointer that was seen stays all the same:
+    /// hosts that lost their site have a pointer that says so.
+    fn take_absence(&self, host: &Hostname, fresh: Freshness) -> Option<Arc<Pointer>> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.peek(host);
+        match &known {
+            Some(known) => self.known.insert(host.clone(), Known { fresh, ..known.clone() }),
+            None => self.unknown.insert(host.clone(), fresh),
+        }
+        known.map(|known| known.pointer)
+    }
+
+    /// Goes on with what is held of a host, if anything, without asking again for a while.
+    fn bear_with(&self, host: &Hostname, fresh: Freshness) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = self.known.peek(host).filter(|known| !self.is_fresh(known.fresh)) {
+            self.known.insert(host.clone(), Known { fresh, layer: Layer::Stale, ..known });
+        }
+    }
+
+    fn doubt_all(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::host::HostKind;
+
+    fn pointer(version: i64) -> Pointer {
+        Pointer {
+            version,
+            host: Hostname::parse("a.example").unwrap(),
+            kind: HostKind::Production,
+            target: None,
+        }
+    }
+
+    fn version(held: &Held) -> Option<i64> {
+        held.fresh(&pointer(0).host).and_then(|seen| seen.pointer).map(|pointer| pointer.version)
+    }
+
+    #[test]
+    fn a_pointer_never_goes_back_to_a_lower_version() {
+        let held = Held::new();
+        let hour = Duration::from_secs(3600);
+        held.take(pointer(5), held.fresh_for(Duration::ZERO));
+        assert_eq!(version(&held), None, "its lifetime is over");
+        assert_eq!(held.take(pointer(4), held.fresh_for(hour)).version, 5);
+        assert_eq!(version(&held), Some(5));
+        assert_eq!(held.take_absence(&pointer(0).host, held.fresh_for(hour)).unwrap().version, 5);
+        assert_eq!(held.take(pointer(6), held.fresh_for(hour)).version, 6);
+    }
+
+    #[test]
+    fn a_notice_ends_an_absence_and_a_gap_ends_all_trust() {
+        let held = Held::new();
+        let hour = Duration::from_secs(3600);
+        let host = pointer(0).host;
+        assert!(held.take_absence(&host, held.fresh_for(hour)).is_none());
+        assert!(held.fresh(&host).is_some_and(|seen| seen.pointer.is_none()));
+        let begun_before = held.fresh_for(hour);
+        held.take(pointer(1), held.fresh_for(hour));
+        assert_eq!(version(&held), Some(1));
+        held.doubt_all();
+        assert!(held.fresh(&host).is_none());
+        held.take(pointer(2), begun_before);
+        assert!(held.fresh(&host).is_none(), "what was asked before the gap is doubtful too");
+    }
+
+    #[test]
+    fn after_a_failure_the_old_pointer_serves_as_stale() {
+        let held = Held::new();
+        let host = pointer(0).host;
+        held.bear_with(&host, held.fresh_for(RETRY));
+        assert!(held.fresh(&host).is_none(), "nothing is held");
+        held.take(pointer(1), held.fresh_for(Duration::ZERO));
+        held.bear_with(&host, held.fresh_for(Duration::from_secs(3600)));
+        assert_eq!(held.fresh(&host).unwrap().layer, Layer::Stale);
+    }
+}

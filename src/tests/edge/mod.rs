@@ -1,0 +1,202 @@
+//! The edge alone, over HTTP on a real port, above the embedded stores. `sites`: what a visitor
+//! gets. `layers`: how often storage is asked, and what happens when it fails. `hostile`: what
+//! nobody should send. Here: the running edge that they share.
+
+mod hostile;
+mod layers;
+mod line;
+mod sites;
+
+use gv::adapters::blobs::filesystem::FilesystemBlobs;
+use gv::adapters::cache::local::LocalCache;
+use gv::adapters::cache::local_notices::LocalNotices;
+use gv::domain::digest::Digest;
+use gv::domain::host::{HostKind, Hostname, Pointer, PointerTarget};
+use gv::domain::id::{DeploymentId, ProjectId, UserId};
+use gv::domain::manifest::{FileEntry, Manifest, SitePath};
+use gv::edge::{EdgePorts, EdgeSettings, serve};
+use gv::ports::blobs::{Blobs, Body, Key};
+use gv::ports::notices::{Notice, Notices};
+use line::Line;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// An edge that serves, and the stores below it.
+struct Running {
+    address: SocketAddr,
+    blobs: Arc<Line>,
+    cache: Arc<LocalCache>,
+    notices: Arc<LocalNotices>,
+    stop: CancellationToken,
+    serving: JoinHandle<anyhow::Result<()>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    async fn start() -> Self {
+        Self::with(64 * 1024 * 1024, HOUR).await
+    }
+
+    async fn with(memory_bytes: u64, pointer_ttl: Duration) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Arc::new(Line::to(FilesystemBlobs::open(folder.path()).unwrap()));
+        let cache = Arc::new(LocalCache::new(16 * 1024 * 1024));
+        let notices = Arc::new(LocalNotices::new());
+        let ports = EdgePorts { cache: cache.clone(), notices: notices.clone(), blobs: blobs.clone() };
+        let settings = EdgeSettings { memory_bytes, pointer_ttl };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(ports, settings, listener, stop.clone()));
+        Self { address, blobs, cache, notices, stop, serving, _folder: folder }
+    }
+
+    /// Stores a site and points the host at it, as a worker would, without telling anybody.
+    async fn publish(&self, pointer: (&str, i64, HostKind), files: &[(&str, &[u8])]) -> Manifest {
+        let mut rng = rand::rng();
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let account = UserId::new(now, &mut rng);
+        let entry = |(name, bytes): &(&str, &[u8])| {
+            let media_type = match name.rsplit('.').next() {
+                Some("html") => "text/html; charset=utf-8",
+                Some("js") => "text/javascript; charset=utf-8",
+                _ => "application/octet-stream",
+            };
+            let entry = FileEntry {
+                digest: Digest::of(bytes),
+                size: bytes.len() as u64,
+                media_type: media_type.to_owned(),
+            };
+            (SitePath::parse(name).unwrap(), entry)
+        };
+        let manifest = Manifest {
+            version: Manifest::VERSION,
+            deployment: DeploymentId::new(now, &mut rng),
+            account,
+            project: ProjectId::new(now, &mut rng),
+            spa_fallback: None,
+            files: files.iter().map(entry).collect(),
+        };
+        for (_, bytes) in files {
+            let key = Key::blob(account, &Digest::of(bytes));
+            self.store(&key, bytes).await;
+        }
+        self.store(&Key::manifest(manifest.deployment), &manifest.encode()).await;
+        let pointer = pointer_to(pointer, &manifest);
+        self.store(&Key::host(&pointer.host), &serde_json::to_vec(&pointer).unwrap()).await;
+        manifest
+    }
+
+    async fn publish_files(&self, files: &[(&str, &[u8])]) -> Manifest {
+        self.publish(("blog.localhost", 1, HostKind::Production), files).await
+    }
+
+    async fn store(&self, key: &Key, bytes: &[u8]) {
+        self.blobs.put(key, Body::Bytes(bytes.to_vec().into())).await.unwrap();
+    }
+
+    async fn tell(&self, pointer: (&str, i64, HostKind), manifest: &Manifest) {
+        self.notices.publish(&Notice::HostMoved { pointer: pointer_to(pointer, manifest) }).await.unwrap();
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[]).await
+    }
+
+    /// A request to `blog.localhost`.
+    async fn ask(&self, method: &str, path: &str, fields: &[&str]) -> Answer {
+        let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: blog.localhost\r\n{fields}Connection: close\r\n\r\n");
+        self.send(head.as_bytes()).await
+    }
+
+    async fn host(&self, host: &str) -> Answer {
+        self.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()).await
+    }
+
+    /// Sends what is given and reads to the end.
+    async fn send(&self, bytes: &[u8]) -> Answer {
+        Answer::parse(&self.exchange(bytes).await)
+    }
+
+    async fn exchange(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect().await;
+        // The edge may refuse before it has read all.
+        let _ = stream.write_all(bytes).await;
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut answer));
+        let _ = read.await.expect("the edge neither answers nor closes");
+        answer
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+}
+
+fn pointer_to((host, version, kind): (&str, i64, HostKind), manifest: &Manifest) -> Pointer {
+    let target = PointerTarget {
+        account: manifest.account,
+        project: manifest.project,
+        deployment: manifest.deployment,
+    };
+    Pointer { version, host: Hostname::parse(host).unwrap(), kind, target: Some(target) }
+}
+
+#[derive(Clone, Debug)]
+struct Answer {
+    status: u16,
+    fields: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn parse(bytes: &[u8]) -> Self {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer with a head");
+        let head = std::str::from_utf8(&bytes[..end]).unwrap();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let field = |line: &str| {
+            let (name, value) = line.split_once(": ").unwrap_or((line, ""));
+            (name.to_ascii_lowercase(), value.to_owned())
+        };
+        Self { status, fields: lines.map(field).collect(), body: bytes[end + 4..].to_vec() }
+    }
+
+    fn field(&self, name: &str) -> &str {
+        self.fields.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// All fields but the date, sorted.
+    fn lasting_fields(&self) -> Vec<(String, String)> {
+        let mut fields = self.fields.clone();
+        fields.retain(|(name, _)| name != "date");
+        fields.sort();
+        fields
+    }
+}
+
+/// Bytes that no compression or repetition makes alike.
+fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
