@@ -98,6 +98,7 @@ impl Job {
             limit_bytes: self.request.limits.bytes,
             redirected: RefCell::new(None),
             fault: Cell::new(None),
+            refusal: RefCell::new(None),
             url: url.clone(),
         });
         let base = url.as_str().trim_end_matches('/');
@@ -226,7 +227,7 @@ impl Job {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(SourceError::Invalid("the server sent nothing".to_owned())),
             // The words of upload-pack for an object that it has not, or does not give by its id.
-            Err(error) if format!("{error:?}").contains("not our ref") => {
+            Err(_) if session.wire.refusal().is_some_and(|text| text.contains("not our ref")) => {
                 let name = self.request.reference.as_ref().map(|name| name.as_str().to_owned());
                 Err(SourceError::RefNotFound(name.unwrap_or_else(|| wanted.id.to_string())))
             }
@@ -240,7 +241,7 @@ impl Job {
         &self,
         reader: &'a mut dyn BufRead,
         wire: &Wire,
-    ) -> io::Result<io::BufReader<io::Chain<io::Cursor<[u8; 12]>, &'a mut dyn BufRead>>> {
+    ) -> io::Result<impl BufRead + use<'a>> {
         let mut header = [0; 12];
         reader.read_exact(&mut header)?;
         let [.., a, b, c, d] = header;
@@ -377,6 +378,9 @@ fn server_error(wire: &Wire, error: &gix::Error) -> SourceError {
     tracing::debug!(?error, "the fetch failed");
     if let Some(fault) = wire.fault.take() {
         return fault;
+    }
+    if let Some(text) = wire.refusal() {
+        return SourceError::Unreachable(format!("the Git server refused: {text}"));
     }
     if let Some(error) = error.downcast_any_ref::<io::Error>().filter(|error| is_full(error)) {
         return disk_error(error);

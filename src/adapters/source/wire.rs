@@ -75,6 +75,8 @@ pub(super) struct Wire {
     pub(super) redirected: RefCell<Option<String>>,
     /// The first failure, as the port names it: gix only passes on that there was one.
     pub(super) fault: Cell<Option<SourceError>>,
+    /// What the server said instead of answering. gix loses it in some versions of the protocol.
+    pub(super) refusal: RefCell<Option<String>>,
 }
 
 impl Wire {
@@ -83,6 +85,20 @@ impl Wire {
         let first = self.fault.take().unwrap_or(error);
         self.fault.set(Some(first));
         io::Error::other(text)
+    }
+
+    /// The words with which the server refused, if it did.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.refusal.borrow().clone()
+    }
+
+    /// Looks for an `ERR` packet (gitprotocol-common) at the beginning of an answer.
+    fn note_refusal(&self, start: &[u8]) {
+        if let Some(text) = start.get(4..).and_then(|packet| packet.strip_prefix(b"ERR ")) {
+            let text = String::from_utf8_lossy(text);
+            let line = text.lines().next().unwrap_or_default();
+            *self.refusal.borrow_mut() = Some(line.chars().filter(|c| !c.is_control()).take(200).collect());
+        }
     }
 
     /// Waits for `work`, unless the fetch is halted before. Runs on a thread that may block.
@@ -238,7 +254,7 @@ impl Http for GixHttp {
             .send(&Method::GET, url, &header_map(headers), &[])
             .and_then(|answer| self.0.check_advertisement(&answer).map(|()| answer))
             .map_err(gix::Error::from_error)?;
-        let exchange = Exchange::new(self.0.clone(), Stage::Open(Box::new(answer)));
+        let exchange = Exchange::new(self.0.clone(), Stage::Open { answer: Box::new(answer), begun: false });
         Ok(GetResponse { headers: Headers::new(&exchange), body: Body::new(&exchange) })
     }
 
@@ -284,7 +300,7 @@ struct Exchange {
 
 enum Stage {
     Waiting { url: Url, headers: HeaderMap, body: Vec<u8> },
-    Open(Box<Response>),
+    Open { answer: Box<Response>, begun: bool },
     Ended,
 }
 
@@ -295,7 +311,8 @@ impl Exchange {
 
     fn send_waiting(&self, stage: &mut Stage) -> io::Result<()> {
         if let Stage::Waiting { url, headers, body } = std::mem::replace(stage, Stage::Ended) {
-            *stage = Stage::Open(Box::new(self.wire.send(&Method::POST, url, &headers, &body)?));
+            let answer = Box::new(self.wire.send(&Method::POST, url, &headers, &body)?);
+            *stage = Stage::Open { answer, begun: false };
         }
         Ok(())
     }
@@ -305,7 +322,7 @@ impl Exchange {
         if matches!(stage, Stage::Waiting { .. }) {
             self.send_waiting(stage)?;
         }
-        let Stage::Open(answer) = stage else { return Ok(Vec::new()) };
+        let Stage::Open { answer, .. } = stage else { return Ok(Vec::new()) };
         let lines = answer
             .headers()
             .iter()
@@ -319,8 +336,11 @@ impl Exchange {
         if matches!(stage, Stage::Waiting { .. }) {
             self.send_waiting(stage)?;
         }
-        let Stage::Open(answer) = stage else { return Ok(Bytes::new()) };
+        let Stage::Open { answer, begun } = stage else { return Ok(Bytes::new()) };
         let chunk = self.wire.receive(answer)?;
+        if !std::mem::replace(begun, true) {
+            self.wire.note_refusal(&chunk);
+        }
         if chunk.is_empty() {
             *stage = Stage::Ended;
         }
@@ -403,7 +423,7 @@ impl Write for PostBody {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *self.0.stage.borrow_mut() {
             Stage::Waiting { body, .. } => body.extend_from_slice(bytes),
-            Stage::Open(_) | Stage::Ended => return Err(io::ErrorKind::BrokenPipe.into()),
+            Stage::Open { .. } | Stage::Ended => return Err(io::ErrorKind::BrokenPipe.into()),
         }
         Ok(bytes.len())
     }
