@@ -4,11 +4,13 @@
 //! together so that one connection serves, the server is asked for exactly one object, and each
 //! byte passes the [`Wire`]. Start with [`Job::run`].
 
+use super::exchange::GixHttp;
+use super::faults::{disk_error, internal, server_error, write_error};
 use super::guard::Guard;
 use super::progress::{Counters, Tally};
 use super::refs::{self, Offer, Wanted};
 use super::tree::{self, Measured};
-use super::wire::{Clients, GixHttp, Wire};
+use super::wire::{Clients, Wire};
 use crate::domain::repo::{Commit, GitRef};
 use crate::domain::text::printable;
 use crate::ports::source::{FetchRequest, Fetched, SourceError};
@@ -370,63 +372,6 @@ fn first_line(message: &BStr) -> String {
     let clean: String =
         line.chars().filter(|c| printable(c.encode_utf8(&mut [0; 4]), 1).is_ok() || *c == ' ').collect();
     clean.trim().chars().take(MESSAGE_CHARS).collect()
-}
-
-/// What went wrong while speaking to the server. The wire knows best; what gix finds by itself are
-/// answers that break off or that no Git server gives.
-fn server_error(wire: &Wire, error: &gix::Error) -> SourceError {
-    tracing::debug!(?error, "the fetch failed");
-    if let Some(fault) = wire.fault.take() {
-        return fault;
-    }
-    if let Some(text) = wire.refusal() {
-        return SourceError::Unreachable(format!("the Git server refused: {text}"));
-    }
-    if let Some(error) = error.downcast_any_ref::<io::Error>().filter(|error| is_full(error)) {
-        return disk_error(error);
-    }
-    if error.is_resource_exhausted() {
-        return SourceError::TooLarge { what: "bytes of files", limit: wire.limit_bytes };
-    }
-    if error.is_corrupted() || error.is_validation() || error.is_unsupported() {
-        return SourceError::Invalid("the server sent what is no Git repository of a known form".to_owned());
-    }
-    SourceError::Unreachable("the Git server broke off".to_owned())
-}
-
-fn write_error(error: &gix::Error) -> SourceError {
-    tracing::debug!(?error, "the checkout failed");
-    match error.downcast_any_ref::<io::Error>() {
-        Some(error) if is_forged(error.kind()) => {
-            SourceError::Invalid("the repository holds names or links that cannot be checked out".to_owned())
-        }
-        Some(error) => disk_error(error),
-        None => SourceError::Invalid(
-            "the repository cannot be checked out: objects are missing or broken".to_owned(),
-        ),
-    }
-}
-
-/// Kinds that writing into an empty folder meets only where names contradict each other.
-fn is_forged(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{AlreadyExists, InvalidFilename, InvalidInput, IsADirectory, NotADirectory};
-    matches!(kind, AlreadyExists | InvalidFilename | InvalidInput | IsADirectory | NotADirectory)
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-pub(super) fn disk_error(error: &io::Error) -> SourceError {
-    if is_full(error) {
-        return SourceError::Internal("the disk is full".to_owned());
-    }
-    SourceError::Internal(format!("the checkout cannot be written: {}", error.kind()))
-}
-
-fn internal(doing: &str, error: &gix::Error) -> SourceError {
-    tracing::debug!(?error, doing, "a fault of this side");
-    SourceError::Internal(format!("{doing} failed"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //!
 //! Not here: the fetch itself, which is [`clone`](super::clone)'s. Start with [`GitSource::new`].
 
-use super::clone::{CheckedOut, Job, disk_error};
+use super::clone::{CheckedOut, Job};
+use super::faults::disk_error;
 use super::guard::{AllowedHost, Guard};
 use super::progress::Counters;
 use super::wire::Clients;

@@ -6,6 +6,8 @@
 //! anything is.
 
 mod clone;
+mod exchange;
+mod faults;
 pub mod git;
 pub mod guard;
 mod progress;

@@ -432,6 +432,29 @@ async fn receiving_ends_at_the_limit() {
 }
 
 #[tokio::test]
+async fn a_small_pack_that_inflates_to_one_huge_file_is_too_large() {
+    let bench = Bench::new().await;
+    let repository = bench.git.empty_repository("zeros").await;
+    let zeros = vec![0; 30_000_000];
+    repository.commit_contents("main", &[("zeros", Content::File(&zeros))], b"Zeros").await;
+    let request = bench.request(&repository.url());
+    let limits = FetchLimits { bytes: 1_000_000, ..request.limits };
+    let failed = bench.fetch(FetchRequest { limits, ..request }).await;
+    assert!(matches!(failed, Err(SourceError::TooLarge { limit: 1_000_000, .. })), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_repository_with_sha_256_names_is_invalid() {
+    let bench = Bench::new().await;
+    let repository = bench.git.empty_repository("site").await;
+    repository.config("core.repositoryformatversion", "1").await;
+    repository.config("extensions.objectformat", "sha256").await;
+    repository.commit(&[("a", "1")], "First").await;
+    let failed = bench.fetch_url(&repository.url()).await;
+    assert!(matches!(&failed, Err(SourceError::Invalid(text)) if text.contains("SHA-256")), "{failed:?}");
+}
+
+#[tokio::test]
 async fn a_small_pack_that_unfolds_into_millions_of_files_is_too_large() {
     let bench = Bench::new().await;
     let repository = bench.git.repository("bomb", &[("a", "1")]).await;
