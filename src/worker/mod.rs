@@ -1,1 +1,9 @@
-//! (being written)
+pub mod inside;
+pub mod package;
+pub mod presets;
+pub mod plan;
+pub mod environment;
+pub mod workspace;
+pub mod collect;
+pub mod output;
+pub mod archive;
