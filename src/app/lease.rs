@@ -179,9 +179,24 @@ impl Lease {
         Ok(false)
     }
 
-    /// Reads the row again: a request to cancel may have raised its revision. `false`: no longer ours.
+    /// Reads the row again, since a request to cancel may have raised its revision; waits out a
+    /// database that cannot be reached for as long as the lease holds. `false`: no longer ours.
     pub async fn refresh(&mut self) -> Result<bool, StoreError> {
-        let row = self.app.database.find_deployment(self.deployment.account, self.deployment.id).await?;
+        let mut pause = FIRST_PAUSE;
+        let row = loop {
+            if self.interruption() == Some(Interruption::Lost) {
+                self.hold.lose();
+                return Ok(false);
+            }
+            let Deployment { account, id, .. } = self.deployment;
+            match timely(&self.hold, self.app.database.find_deployment(account, id)).await {
+                Err(error) if error.kind == StoreErrorKind::Unavailable => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LOOK);
+                }
+                done => break done?,
+            }
+        };
         let ours = row.filter(|row| row.attempt == self.deployment.attempt && is_held(row));
         let Some(row) = ours else {
             self.hold.lose();
@@ -215,8 +230,7 @@ impl Lease {
             return Ok(Written::Done(Box::new(row)));
         }
         // The same attempt in the same state: only a request to cancel came between.
-        let unmoved =
-            row.state.name() == self.deployment.state.name() && row.revision > next.revision;
+        let unmoved = row.state.name() == self.deployment.state.name() && row.revision > next.revision;
         Ok(if unmoved { Written::Behind(Box::new(row)) } else { Written::Foreign })
     }
 
@@ -298,10 +312,7 @@ fn is_held(deployment: &Deployment) -> bool {
 }
 
 /// Gives a call to the database as long as the lease is safe, and not longer than a few seconds.
-async fn timely<T>(
-    hold: &Hold,
-    call: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
+async fn timely<T>(hold: &Hold, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let deadline = hold.state().safe_until.min(Instant::now() + Duration::from_secs(10));
     tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|late| {
         Err(StoreError::new(StoreErrorKind::Unavailable, "waiting for the database", late))

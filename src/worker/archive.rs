@@ -17,6 +17,9 @@ const LEVEL: i32 = 3;
 /// Packs `folder` into a new file `into` and returns its length in bytes; `None`: stopped. Blocks.
 /// Nothing may write to the folder meanwhile.
 pub fn pack(folder: &Path, into: &Path, stop: &CancellationToken) -> std::io::Result<Option<u64>> {
+    if stop.is_cancelled() {
+        return Ok(None);
+    }
     let file = OpenOptions::new().write(true).create_new(true).open(into)?;
     let packer = zstd::Encoder::new(BufWriter::with_capacity(256 * 1024, file), LEVEL)?;
     let mut archive = tar::Builder::new(packer);

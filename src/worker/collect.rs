@@ -153,7 +153,9 @@ impl Walk<'_> {
                 let id = identity(&stat);
                 let above = std::iter::successors(Some(parent), |above| above.parent.as_ref());
                 if above.into_iter().any(|above| above.id == id) {
-                    return Err(CollectError::Invalid(format!("The link {place} leads back to a folder around it.")));
+                    return Err(CollectError::Invalid(format!(
+                        "The link {place} leads back to a folder around it."
+                    )));
                 }
                 Ok(Some(Rc::new(Ancestor { id, parent: Some(parent.clone()) })))
             }
@@ -171,7 +173,9 @@ impl Walk<'_> {
             Errno::NOENT | Errno::NOTDIR => {
                 CollectError::Invalid(format!("The link {place} leads to nothing: remove it."))
             }
-            Errno::LOOP => CollectError::Invalid(format!("The link {place} leads back to itself: remove it.")),
+            Errno::LOOP => {
+                CollectError::Invalid(format!("The link {place} leads back to itself: remove it."))
+            }
             other => io(place, other),
         })
     }
@@ -213,7 +217,8 @@ fn is_private(name: &str, at_root: bool, origin: Origin) -> bool {
         return true;
     }
     let hidden = name.starts_with('.') && name != ".well-known";
-    let settings = matches!(name, "gv.toml" | "vercel.json" | "netlify.toml") || name.starts_with("wrangler.");
+    let settings =
+        matches!(name, "gv.toml" | "vercel.json" | "netlify.toml") || name.starts_with("wrangler.");
     origin == Origin::Repository && (hidden || name == "node_modules" || (at_root && settings))
 }
 
@@ -242,9 +247,9 @@ fn digest_all(
     let parts: Vec<_> = std::thread::scope(|scope| {
         let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();
-        let others = helpers.into_iter().map(|helper| {
-            helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
+        let others = helpers
+            .into_iter()
+            .map(|helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         std::iter::once(own).chain(others.collect::<Vec<_>>()).collect()
     });
     let mut files = Vec::with_capacity(found.len());
@@ -433,8 +438,19 @@ mod tests {
     #[test]
     fn of_a_repository_only_what_is_meant_for_visitors_is_taken() {
         let files = [
-            ".git/config", ".env", ".env.local", ".github/x.yml", ".well-known/security.txt", "a/.hidden", "gv.toml",
-            "index.html", "netlify.toml", "node_modules/x/y.js", "vercel.json", "wrangler.jsonc", "_headers",
+            ".git/config",
+            ".env",
+            ".env.local",
+            ".github/x.yml",
+            ".well-known/security.txt",
+            "a/.hidden",
+            "gv.toml",
+            "index.html",
+            "netlify.toml",
+            "node_modules/x/y.js",
+            "vercel.json",
+            "wrangler.jsonc",
+            "_headers",
             "docs/vercel.json",
         ];
         let folder = site(&files);

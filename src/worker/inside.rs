@@ -107,11 +107,14 @@ pub fn join(folder: &str, name: &str) -> String {
 
 /// The folders from `folder` up to the root, both among them.
 pub fn upwards(folder: &str) -> impl Iterator<Item = &str> {
-    let above = |folder: &&str| match *folder {
+    std::iter::successors(Some(folder), |folder: &&str| above(folder))
+}
+
+fn above(folder: &str) -> Option<&str> {
+    match folder {
         "." | "" => None,
         inner => Some(inner.rsplit_once('/').map_or(".", |(parent, _)| parent)),
-    };
-    std::iter::successors(Some(folder), above)
+    }
 }
 
 #[cfg(test)]
@@ -137,7 +140,8 @@ mod tests {
         let inside = Inside::open(folder.path()).unwrap();
         assert_eq!(inside.text("plain").as_deref(), Some("text"));
         assert_eq!(inside.text("within").as_deref(), Some("text"), "a link inside is as good");
-        let refused = ["absolute", "relative", "magic", "loop", "pipe", "sparse", "folder", "bytes", "absent"];
+        let refused =
+            ["absolute", "relative", "magic", "loop", "pipe", "sparse", "folder", "bytes", "absent"];
         for name in refused {
             assert_eq!(inside.text(name), None, "{name}");
         }

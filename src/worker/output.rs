@@ -43,7 +43,8 @@ pub fn find(repository: &Inside, plan: &Plan, started: Moment) -> Result<Site, F
     match &plan.output {
         Output::Source(folder) => Ok(Site { folder: folder.clone(), origin: Origin::Repository }),
         Output::Named(folder) if search.holds_anything(folder) => {
-            let origin = if plan.commands.is_empty() { Origin::Repository } else { built(folder.clone()).origin };
+            let origin =
+                if plan.commands.is_empty() { Origin::Repository } else { built(folder.clone()).origin };
             Ok(Site { folder: folder.clone(), origin })
         }
         Output::Named(folder) => Err(missing(plan, &format!("{folder} (output_dir) is missing or empty."))),
@@ -86,7 +87,8 @@ impl Search<'_> {
 
     /// An HTML file, at whatever depth.
     fn holds_page(&self, folder: &str) -> bool {
-        self.has_index(folder) || self.any(folder, |name, stat| kind(stat) == FileType::RegularFile && is_page(name))
+        self.has_index(folder)
+            || self.any(folder, |name, stat| kind(stat) == FileType::RegularFile && is_page(name))
     }
 
     /// The folder's own `browser` or `client`, or its only subfolder with an index, where it has
@@ -104,8 +106,10 @@ impl Search<'_> {
             }
             let inner = |name: &str| join(&folder, name);
             let named = BROWSER_FOLDERS.iter().map(|name| inner(name)).find(|path| self.has_index(path));
-            let mut folders =
-                entries.iter().filter(|(_, stat)| kind(stat) == FileType::Directory).map(|(name, _)| inner(name));
+            let mut folders = entries
+                .iter()
+                .filter(|(_, stat)| kind(stat) == FileType::Directory)
+                .map(|(name, _)| inner(name));
             let only = folders.next().filter(|_| folders.next().is_none());
             let mut indexed = entries.iter().map(|(name, _)| inner(name)).filter(|path| self.has_index(path));
             let only_indexed = indexed.next().filter(|_| indexed.next().is_none());
@@ -201,10 +205,10 @@ mod tests {
         let inside = Inside::open(folder.path()).unwrap();
         // The file system's clock ticks in milliseconds: what follows must bear a later time.
         let started = loop {
-            write(folder.path(), &["../marker"]);
-            let first = Moment::of_change(&rustix::fs::stat(folder.path().join("../marker")).unwrap());
-            write(folder.path(), &["../marker"]);
-            if Moment::of_change(&rustix::fs::stat(folder.path().join("../marker")).unwrap()) > first {
+            write(folder.path(), &["marker"]);
+            let first = Moment::of_change(&rustix::fs::stat(folder.path().join("marker")).unwrap());
+            write(folder.path(), &["marker"]);
+            if Moment::of_change(&rustix::fs::stat(folder.path().join("marker")).unwrap()) > first {
                 break first;
             }
         };

@@ -111,13 +111,17 @@ impl Planner<'_> {
             Some(Command { kind: CommandKind::Build, line, folder: self.root.to_owned(), fallback: None })
         };
         if let Some(line) = &self.settings.build_command {
-            return Ok(Some(line.as_str()).filter(|line| !line.is_empty()).map(str::to_owned).and_then(command));
+            return Ok(Some(line.as_str())
+                .filter(|line| !line.is_empty())
+                .map(str::to_owned)
+                .and_then(command));
         }
         let script = match self.framework() {
             Some(framework) => framework.script.as_deref(),
             None => Some("build"),
         };
-        let has_script = |name: &&str| self.package.as_ref().is_some_and(|package| package.script(name).is_some());
+        let has_script =
+            |name: &&str| self.package.as_ref().is_some_and(|package| package.script(name).is_some());
         if let (Some(script), Some(manager)) = (script.filter(has_script), manager) {
             let line = format!("{} run {script}", self.call(manager, self.root)?);
             if self.recognised.is_none() {
@@ -146,7 +150,10 @@ impl Planner<'_> {
         }
         Err(missing(
             program,
-            &format!("{} sites need it. Or set build_command: an empty one publishes the files as they are.", framework.name),
+            &format!(
+                "{} sites need it. Or set build_command: an empty one publishes the files as they are.",
+                framework.name
+            ),
         ))
     }
 
@@ -197,15 +204,19 @@ impl Planner<'_> {
                 return Err(missing("python3", "The requirements.txt asks for it."));
             }
             // In an environment of its own: distributions refuse packages beside their own ones.
-            let line = "python3 -m venv \"$HOME/.venv\" && \"$HOME/.venv/bin/pip\" install -r requirements.txt";
+            let line =
+                "python3 -m venv \"$HOME/.venv\" && \"$HOME/.venv/bin/pip\" install -r requirements.txt";
             commands.push(command(line.to_owned(), self.root));
         }
         Ok(commands)
     }
 
     fn call(&self, manager: &PackageManager, folder: &str) -> Result<String, Failure> {
-        let call = (self.is_installed)("node").then(|| manager.invocation(folder, self.is_installed)).flatten();
-        call.ok_or_else(|| missing("npm", "It comes with Node.js (24 or newer), which this project is built with."))
+        let call =
+            (self.is_installed)("node").then(|| manager.invocation(folder, self.is_installed)).flatten();
+        call.ok_or_else(|| {
+            missing("npm", "It comes with Node.js (24 or newer), which this project is built with.")
+        })
     }
 
     fn output(&self, commands: &[Command]) -> Output {
@@ -216,7 +227,8 @@ impl Planner<'_> {
         if !builds {
             return Output::Source(self.source_folder());
         }
-        let mut folders = self.framework().map(|framework| self.preset_folders(framework)).unwrap_or_default();
+        let mut folders =
+            self.framework().map(|framework| self.preset_folders(framework)).unwrap_or_default();
         for folder in &mut folders {
             *folder = join(self.root, folder);
         }
@@ -243,7 +255,13 @@ impl Planner<'_> {
             }
         }
         if matches!(framework.slug.as_str(), "angular" | "ionic-angular") {
-            folders.extend(self.repository.text(&join(self.root, "angular.json")).as_deref().map(angular_folders).unwrap_or_default());
+            folders.extend(
+                self.repository
+                    .text(&join(self.root, "angular.json"))
+                    .as_deref()
+                    .map(angular_folders)
+                    .unwrap_or_default(),
+            );
         }
         // Only habits of the project's own files so far: none may lead out of the repository.
         folders.retain_mut(|folder| match RelativeDir::parse(folder) {
@@ -328,7 +346,10 @@ mod tests {
         assert_eq!(plan.commands[0].fallback, Some(("EUSAGE", "npm install".to_owned())));
         assert_eq!(plan.output, Output::Built(vec!["dist".into()]));
         assert_eq!(plan.framework.unwrap().slug, "vite");
-        assert_eq!(plan.notes[0], "Recognised Vite (React, Vue, Svelte, Solid, Preact, Lit, vanilla): package.json depends on vite.");
+        assert_eq!(
+            plan.notes[0],
+            "Recognised Vite (React, Vue, Svelte, Solid, Preact, Lit, vanilla): package.json depends on vite."
+        );
     }
 
     #[test]
@@ -348,10 +369,7 @@ mod tests {
     #[test]
     fn in_a_monorepo_packages_are_installed_where_the_lockfile_is() {
         let settings = BuildSettings { root_dir: RelativeDir::parse("apps/web").ok(), ..Default::default() };
-        let files = [
-            ("apps/web/package.json", VITE.1),
-            ("pnpm-lock.yaml", "lockfileVersion: '9.0'\n"),
-        ];
+        let files = [("apps/web/package.json", VITE.1), ("pnpm-lock.yaml", "lockfileVersion: '9.0'\n")];
         let plan = planned(&files, &settings).unwrap();
         assert_eq!(lines(&plan), ["pnpm install --frozen-lockfile", "pnpm run build"]);
         let folders: Vec<_> = plan.commands.iter().map(|command| command.folder.as_str()).collect();
@@ -385,7 +403,10 @@ mod tests {
 
     #[test]
     fn a_build_script_without_a_known_framework_is_run() {
-        let plan = planned(&[("package.json", r#"{"scripts": {"build": "node make.js"}}"#)], &BuildSettings::default());
+        let plan = planned(
+            &[("package.json", r#"{"scripts": {"build": "node make.js"}}"#)],
+            &BuildSettings::default(),
+        );
         let plan = plan.unwrap();
         assert_eq!((lines(&plan), &plan.output), (vec!["npm run build"], &Output::Built(vec![])));
     }
@@ -404,7 +425,8 @@ mod tests {
 
     #[test]
     fn the_output_folder_is_read_from_the_configuration_where_it_can_be() {
-        let folders = |files: &[(&str, &str)]| match planned(files, &BuildSettings::default()).unwrap().output {
+        let folders = |files: &[(&str, &str)]| match planned(files, &BuildSettings::default()).unwrap().output
+        {
             Output::Built(folders) => folders[0].clone(),
             other => panic!("{other:?}"),
         };
@@ -416,7 +438,8 @@ mod tests {
         assert_eq!(folders(&[VITE, ("vite.config.ts", "build: { outDir: './site/' }")]), "site");
         assert_eq!(folders(&[VITE, ("vite.config.ts", "build: { outDir: '../../x' }")]), "dist");
         let angular = ("package.json", r#"{"devDependencies": {"@angular/cli": "20"}}"#);
-        let workspace = r#"{"projects": {"shop": {"architect": {"build": {"options": {"outputPath": "out"}}}}}}"#;
+        let workspace =
+            r#"{"projects": {"shop": {"architect": {"build": {"options": {"outputPath": "out"}}}}}}"#;
         assert_eq!(folders(&[angular, ("angular.json", workspace)]), "out/browser");
     }
 }

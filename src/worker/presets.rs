@@ -164,7 +164,9 @@ struct Project<'a> {
 
 impl Framework {
     fn recognise(&self, project: &Project<'_>) -> Option<String> {
-        if self.none.iter().any(|rule| rule.holds(project)) || !self.all.iter().all(|rule| rule.holds(project)) {
+        if self.none.iter().any(|rule| rule.holds(project))
+            || !self.all.iter().all(|rule| rule.holds(project))
+        {
             return None;
         }
         let first = self.any.iter().find(|rule| rule.holds(project));
