@@ -166,7 +166,7 @@ async fn fail(
 ) -> Result<bool, AdvanceError> {
     match &cause {
         Some(cause) => {
-            tracing::error!(code = failure.code.word(), cause = format!("{cause:#}"), "a deployment failed")
+            tracing::error!(code = failure.code.word(), cause = format!("{cause:#}"), "a deployment failed");
         }
         None => tracing::info!(code = failure.code.word(), reason = %failure.message, "a deployment failed"),
     }

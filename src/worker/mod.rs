@@ -95,10 +95,10 @@ impl Worker {
         match removed.await?? {
             Ok(0) => {}
             Ok(workspaces) => {
-                tracing::info!(workspaces, "what an earlier life of this worker left is removed")
+                tracing::info!(workspaces, "what an earlier life of this worker left is removed");
             }
             Err(error) => {
-                tracing::warn!(%error, "what an earlier life of this worker left could not be removed")
+                tracing::warn!(%error, "what an earlier life of this worker left could not be removed");
             }
         }
         Ok(())

@@ -316,7 +316,12 @@ impl Pipeline<'_> {
         if self.lease.interruption().is_some() {
             return Err(Halt::Interrupted);
         }
+        let mut tries = 0;
         while !upload::patiently(|| self.try_go_live()).await.map_err(Halt::storage)? {
+            tries += 1;
+            if tries > 10 {
+                return Err(Halt::internal(anyhow::anyhow!("hosts are refused although the lease holds")));
+            }
             // Perhaps only a request to cancel came between, which is too late now.
             if !self.lease.refresh().await.map_err(Halt::storage)? {
                 return Err(Halt::Interrupted);
