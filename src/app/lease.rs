@@ -1,1 +1,356 @@
-//! (being written)
+//! Holding a deployment: the one way in which a worker may write to its row.
+//!
+//! A [`Lease`] renews itself in the background, tells by its token when the work must stop (the
+//! lease was lost, a person canceled, the worker shuts down), and writes the row's transitions by
+//! compare-and-set. It is not the work itself: that is the worker's. Start with [`App::take`].
+
+use crate::app::App;
+use crate::domain::deployment::{Deployment, Failure, FailureCode, InvalidTransition, StateName, StepName};
+use crate::domain::id::DeploymentId;
+use crate::ports::deployments::{Claim, Renewal};
+use crate::ports::error::{StoreError, StoreErrorKind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The longest time between two looks at the row: how long a cancel may go unheard when its
+/// notice was lost.
+const LOOK: Duration = Duration::from_secs(1);
+/// The first pause after a failed call; each further one is twice as long, up to `LOOK`.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+// A worker takes one and works with it for minutes: nobody keeps many of these.
+#[allow(clippy::large_enum_variant)]
+pub enum Taken {
+    Lease(Lease),
+    /// Another worker holds it, it has ended, or it was lost so often that it ended here.
+    NotOurs,
+}
+
+/// Why the work on a deployment must stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interruption {
+    /// The worker is told to end: the deployment is to be given back.
+    ShuttingDown,
+    /// A person wants it to stop.
+    CancelRequested,
+    /// The deployment is no longer ours: nothing may be written any more.
+    Lost,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AdvanceError {
+    #[error(transparent)]
+    Transition(#[from] InvalidTransition),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A deployment that this process holds. Dropped, it stops renewing; the row's lease then runs out
+/// unless a transition gave it up before.
+pub struct Lease {
+    app: Arc<App>,
+    deployment: Deployment,
+    hold: Arc<Hold>,
+    renewal: AbortHandle,
+}
+
+/// What the worker may say to a lease from outside of the work.
+#[derive(Clone)]
+pub struct LeaseControl(Arc<Hold>);
+
+/// What the renewal and the work share.
+struct Hold {
+    stop: CancellationToken,
+    nudge: Notify,
+    /// Held during every write and renewal of the row, so that a renewal never meets the write
+    /// that ends the lease and takes its own end for a loss.
+    row: tokio::sync::Mutex<()>,
+    state: Mutex<HoldState>,
+    length: Duration,
+}
+
+struct HoldState {
+    interruption: Option<Interruption>,
+    /// From here on another worker may hold it.
+    safe_until: Instant,
+    /// A transition gave the lease up: there is nothing to renew.
+    over: bool,
+}
+
+impl App {
+    /// Takes a deployment that waits or whose lease ran out. One that too many workers lost is
+    /// taken only to end as failed.
+    pub async fn take(self: &Arc<Self>, id: DeploymentId, worker: &str) -> Result<Taken, StoreError> {
+        // A tenth less than promised: another worker has it within one lease period, the time in
+        // which it notices included.
+        let length = self.policy.lease * 9 / 10;
+        let asked_at = Instant::now();
+        let deployment = match self.database.claim(id, worker, length, self.clock.now()).await? {
+            Claim::Taken(deployment) => *deployment,
+            Claim::Held | Claim::Over => return Ok(Taken::NotOurs),
+        };
+        let mut lease = Lease::hold(self.clone(), deployment, length, asked_at);
+        if lease.deployment.losses >= self.policy.max_attempts {
+            lease.end_as_lost().await?;
+            return Ok(Taken::NotOurs);
+        }
+        Ok(Taken::Lease(lease))
+    }
+}
+
+impl Lease {
+    fn hold(app: Arc<App>, deployment: Deployment, length: Duration, since: Instant) -> Self {
+        let hold = Arc::new(Hold {
+            stop: CancellationToken::new(),
+            nudge: Notify::new(),
+            row: tokio::sync::Mutex::default(),
+            state: Mutex::new(HoldState {
+                interruption: None,
+                safe_until: since + safe(length),
+                over: false,
+            }),
+            length,
+        });
+        if deployment.cancel_requested {
+            hold.interrupt(Interruption::CancelRequested);
+        }
+        let renewal = tokio::spawn(renew(app.clone(), hold.clone(), deployment.id, deployment.attempt));
+        Self { app, deployment, hold, renewal: renewal.abort_handle() }
+    }
+
+    /// The row as it was last read or written here.
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// Fires when the work must stop; [`Lease::interruption`] then says why.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.hold.stop
+    }
+
+    pub fn interruption(&self) -> Option<Interruption> {
+        let state = self.hold.state();
+        // The deadline counts even where the renewal task has not yet come to say so.
+        if !state.over && Instant::now() >= state.safe_until {
+            return Some(Interruption::Lost);
+        }
+        state.interruption
+    }
+
+    pub fn control(&self) -> LeaseControl {
+        LeaseControl(self.hold.clone())
+    }
+
+    /// Writes a transition, waiting out a database that cannot be reached for as long as the lease
+    /// holds. `false`: the deployment is no longer ours, and nothing was written.
+    pub async fn advance(
+        &mut self,
+        transition: impl FnOnce(Deployment) -> Result<Deployment, InvalidTransition>,
+    ) -> Result<bool, AdvanceError> {
+        let mut next = transition(self.deployment.clone())?;
+        let mut pause = FIRST_PAUSE;
+        let mut uncertain = false;
+        while self.interruption() != Some(Interruption::Lost) {
+            match self.write(&next, uncertain).await {
+                Ok(Written::Done(now)) => {
+                    self.deployment = *now;
+                    return Ok(true);
+                }
+                Ok(Written::Behind(row)) => {
+                    next.revision = row.revision;
+                    next.cancel_requested = row.cancel_requested;
+                }
+                Ok(Written::Foreign) => self.hold.lose(),
+                Err(error) if error.kind != StoreErrorKind::Unavailable => return Err(error.into()),
+                Err(error) => {
+                    tracing::debug!(%error, "a transition could not be written yet");
+                    // Perhaps it was written and only the answer was lost.
+                    uncertain = true;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LOOK);
+                }
+            }
+        }
+        self.hold.lose();
+        Ok(false)
+    }
+
+    /// Reads the row again, since a request to cancel may have raised its revision; waits out a
+    /// database that cannot be reached for as long as the lease holds. `false`: no longer ours.
+    pub async fn refresh(&mut self) -> Result<bool, StoreError> {
+        let mut pause = FIRST_PAUSE;
+        let row = loop {
+            if self.interruption() == Some(Interruption::Lost) {
+                self.hold.lose();
+                return Ok(false);
+            }
+            let Deployment { account, id, .. } = self.deployment;
+            match timely(&self.hold, self.app.database.find_deployment(account, id)).await {
+                Err(error) if error.kind == StoreErrorKind::Unavailable => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LOOK);
+                }
+                done => break done?,
+            }
+        };
+        let ours = row.filter(|row| row.attempt == self.deployment.attempt && is_held(row));
+        let Some(row) = ours else {
+            self.hold.lose();
+            return Ok(false);
+        };
+        if row.cancel_requested {
+            self.hold.interrupt(Interruption::CancelRequested);
+        }
+        self.deployment = row;
+        Ok(true)
+    }
+
+    async fn write(&self, next: &Deployment, uncertain: bool) -> Result<Written, StoreError> {
+        let ends = !is_held(next);
+        let gate = self.hold.row.lock().await;
+        let written = timely(&self.hold, self.app.database.advance(next.clone())).await?;
+        if let Some(written) = written {
+            if ends {
+                self.hold.state().over = true;
+            }
+            return Ok(Written::Done(Box::new(written)));
+        }
+        let account = self.deployment.account;
+        let row = timely(&self.hold, self.app.database.find_deployment(account, next.id)).await?;
+        drop(gate);
+        let Some(row) = row.filter(|row| row.attempt == next.attempt) else { return Ok(Written::Foreign) };
+        if uncertain && row.state.name() == next.state.name() && row.revision > next.revision {
+            if ends {
+                self.hold.state().over = true;
+            }
+            return Ok(Written::Done(Box::new(row)));
+        }
+        // The same attempt in the same state: only a request to cancel came between.
+        let unmoved = row.state.name() == self.deployment.state.name() && row.revision > next.revision;
+        Ok(if unmoved { Written::Behind(Box::new(row)) } else { Written::Foreign })
+    }
+
+    async fn end_as_lost(&mut self) -> Result<(), StoreError> {
+        let failure = Failure::new(
+            FailureCode::WorkerLost,
+            format!(
+                "Every worker that took this deployment went silent, {} times: the build may need more \
+                 memory than a worker has. Deploy again, or make the build smaller.",
+                self.deployment.losses
+            ),
+        );
+        let log = self.app.log_writer(&self.deployment);
+        log.say(StepName::Clone, &failure.message);
+        log.finish().await?;
+        let now = self.app.clock.now();
+        match self.advance(|deployment| deployment.fail(now, failure)).await {
+            Ok(_) => Ok(()),
+            Err(AdvanceError::Store(error)) => Err(error),
+            // What a claim gave is held, and whatever is held can fail.
+            Err(AdvanceError::Transition(error)) => {
+                Err(StoreError::new(StoreErrorKind::Internal, "ending a lost deployment", error))
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.renewal.abort();
+    }
+}
+
+impl LeaseControl {
+    /// Looks at the row now.
+    pub fn nudge(&self) {
+        self.0.nudge.notify_one();
+    }
+
+    /// The worker ends: the work is to be given back.
+    pub fn shut_down(&self) {
+        self.0.interrupt(Interruption::ShuttingDown);
+    }
+}
+
+enum Written {
+    Done(Box<Deployment>),
+    /// Still ours, at a later revision than was written over.
+    Behind(Box<Deployment>),
+    Foreign,
+}
+
+impl Hold {
+    fn state(&self) -> MutexGuard<'_, HoldState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The graver reason stays: what was lost cannot be canceled.
+    fn interrupt(&self, why: Interruption) {
+        let mut state = self.state();
+        state.interruption = state.interruption.max(Some(why));
+        drop(state);
+        self.stop.cancel();
+    }
+
+    fn lose(&self) {
+        self.interrupt(Interruption::Lost);
+    }
+}
+
+/// The part of a lease in which nobody else can hold it, even if its last renewal took a while and
+/// this process sleeps for a moment between looking and writing.
+fn safe(length: Duration) -> Duration {
+    length * 9 / 10
+}
+
+fn is_held(deployment: &Deployment) -> bool {
+    StateName::HELD.contains(&deployment.state.name())
+}
+
+/// Gives a call to the database as long as the lease is safe, and not longer than a few seconds.
+async fn timely<T>(hold: &Hold, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let deadline = hold.state().safe_until.min(Instant::now() + Duration::from_secs(10));
+    tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|late| {
+        Err(StoreError::new(StoreErrorKind::Unavailable, "waiting for the database", late))
+    })
+}
+
+async fn renew(app: Arc<App>, hold: Arc<Hold>, id: DeploymentId, attempt: u32) {
+    let period = (hold.length / 3).min(LOOK);
+    let mut pause = period;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = hold.nudge.notified() => {}
+        }
+        let _gate = hold.row.lock().await;
+        {
+            let state = hold.state();
+            if state.over || state.interruption == Some(Interruption::Lost) {
+                return;
+            }
+        }
+        let asked_at = Instant::now();
+        match timely(&hold, app.database.renew(id, attempt, hold.length)).await {
+            Ok(Renewal::Held { cancel_requested }) => {
+                hold.state().safe_until = asked_at + safe(hold.length);
+                if cancel_requested {
+                    hold.interrupt(Interruption::CancelRequested);
+                }
+                pause = period;
+            }
+            Ok(Renewal::Lost) => return hold.lose(),
+            Err(error) => {
+                tracing::debug!(deployment = %id, %error, "a lease could not be renewed yet");
+                pause = FIRST_PAUSE.min(period);
+            }
+        }
+        if Instant::now() >= hold.state().safe_until {
+            return hold.lose();
+        }
+    }
+}

@@ -13,6 +13,7 @@ pub mod host;
 pub mod id;
 pub mod log;
 pub mod manifest;
+pub mod media_type;
 pub mod project;
 pub mod repo;
 pub mod request_path;

@@ -1,0 +1,240 @@
+//! Around one attempt at a deployment: its workspace and its log, what may interrupt it, and how it
+//! ends. The work between is `worker::pipeline`'s. Start with [`attend`].
+
+use crate::app::lease::{AdvanceError, Interruption, Lease, LeaseControl};
+use crate::app::logs::LogWriter;
+use crate::domain::deployment::{Deployment, Failure, FailureCode, StateName, StepName};
+use crate::domain::id::DeploymentId;
+use crate::worker::Worker;
+use crate::worker::failure::{Halt, Step};
+use crate::worker::pipeline::Pipeline;
+use crate::worker::workspace::Workspace;
+use futures_util::FutureExt;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+/// How long the log of a deployment that ends waits for a storage that cannot be reached, and how
+/// long it waits when the worker ends.
+const LOG_PATIENCE: Duration = Duration::from_secs(60);
+const LOG_PATIENCE_AT_SHUTDOWN: Duration = Duration::from_secs(3);
+
+/// Whose row is to be looked at; `None`: everybody's.
+pub type Nudge = Option<DeploymentId>;
+
+/// Works on a deployment until it has ended or is not ours any more. Fails for no reason.
+pub async fn attend(
+    worker: &Worker,
+    mut lease: Lease,
+    stop: &CancellationToken,
+    nudges: broadcast::Receiver<Nudge>,
+) {
+    let running = metrics::gauge!("gv_builds_running");
+    running.increment(1.0);
+    let deployment = lease.deployment().clone();
+    let log = worker.app.log_writer(&deployment);
+    log.mask(secrets(&deployment));
+    tracing::info!(losses = deployment.losses, "a deployment is taken");
+    let watching = watch(lease.control(), deployment.id, stop, nudges);
+    let (done, workspace) = tokio::select! {
+        worked = work(worker, &mut lease, &log) => worked,
+        never = watching => match never {},
+    };
+    end(worker, &mut lease, log, done).await;
+    // The row is written: from here on only this worker's disk is concerned.
+    drop(lease);
+    remove(workspace).await;
+    running.decrement(1.0);
+}
+
+/// Passes on to the lease what this process hears. Never ends by itself.
+async fn watch(
+    control: LeaseControl,
+    id: DeploymentId,
+    stop: &CancellationToken,
+    mut nudges: broadcast::Receiver<Nudge>,
+) -> Infallible {
+    let mut told = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled(), if !told => {
+                told = true;
+                control.shut_down();
+            }
+            heard = nudges.recv() => match heard {
+                Ok(Some(other)) if other != id => {}
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => control.nudge(),
+                // The lease looks by itself as well.
+                Err(broadcast::error::RecvError::Closed) => {
+                    stop.cancelled().await;
+                    control.shut_down();
+                    std::future::pending::<()>().await;
+                }
+            },
+        }
+    }
+}
+
+async fn work(worker: &Worker, lease: &mut Lease, log: &LogWriter) -> (Step<()>, Option<Workspace>) {
+    let (dir, deployment) = (worker.settings.dir.clone(), lease.deployment().clone());
+    let created = tokio::task::spawn_blocking(move || Workspace::create(&dir, &deployment)).await;
+    let workspace = match created.map_err(std::io::Error::other).flatten() {
+        Ok(workspace) => workspace,
+        Err(error) => return (Err(Halt::internal(error)), None),
+    };
+    let mut pipeline = Pipeline { worker, lease, log, workspace: &workspace };
+    // A defect that one repository brings to light must not take the other builds down.
+    let done = AssertUnwindSafe(pipeline.run()).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(Halt::internal(anyhow::anyhow!("a step panicked: {text}")))
+    });
+    (done, Some(workspace))
+}
+
+/// Brings an attempt to its end in the log and in the row.
+async fn end(worker: &Worker, lease: &mut Lease, log: LogWriter, done: Step<()>) {
+    let halt = match done {
+        Ok(()) => return count(StateName::Ready, None),
+        Err(halt) => halt,
+    };
+    let step = step_of(lease.deployment());
+    let ended = match (lease.interruption(), halt) {
+        // An interruption without a reason is a write that was refused: not ours any more, either.
+        (Some(Interruption::Lost), _) | (None, Halt::Interrupted) => return lost(),
+        (Some(Interruption::CancelRequested), _) => cancel(worker, lease, &log, step).await,
+        (Some(Interruption::ShuttingDown), Halt::Interrupted) => give_back(worker, lease, log, step).await,
+        (_, Halt::Failed { failure, cause }) => fail(worker, lease, &log, step, failure, cause).await,
+    };
+    match ended {
+        Ok(true) => {}
+        Ok(false) => lost(),
+        // Its lease runs out, and another attempt is made.
+        Err(error) => tracing::error!(%error, "the end of a deployment could not be written"),
+    }
+}
+
+fn lost() {
+    metrics::counter!("gv_lease_losses_total").increment(1);
+    tracing::warn!("the lease was lost: another worker goes on");
+}
+
+async fn cancel(
+    worker: &Worker,
+    lease: &mut Lease,
+    log: &LogWriter,
+    step: StepName,
+) -> Result<bool, AdvanceError> {
+    log.say(step, "Canceled.");
+    finish_log(log, lease).await;
+    let now = worker.app.clock.now();
+    let ended = ended(lease.advance(|deployment| deployment.cancel(now)).await, StateName::Canceled, None);
+    tracing::info!("a deployment was canceled");
+    ended
+}
+
+async fn give_back(
+    worker: &Worker,
+    lease: &mut Lease,
+    log: LogWriter,
+    step: StepName,
+) -> Result<bool, AdvanceError> {
+    log.say(step, "This worker is shutting down: the deployment starts over on the next one.");
+    log.pause().await;
+    let given = lease.advance(Deployment::give_back).await?;
+    if given {
+        tracing::info!("a deployment is given back");
+        // Only quicker than the sweeper, which finds it as well.
+        let announcing = worker.app.queue.announce(lease.deployment().id);
+        let announced = tokio::time::timeout(Duration::from_secs(2), announcing).await;
+        if !matches!(announced, Ok(Ok(()))) {
+            tracing::debug!("a deployment that was given back waits for the sweeper");
+        }
+    }
+    Ok(given)
+}
+
+async fn fail(
+    worker: &Worker,
+    lease: &mut Lease,
+    log: &LogWriter,
+    step: StepName,
+    failure: Failure,
+    cause: Option<anyhow::Error>,
+) -> Result<bool, AdvanceError> {
+    match &cause {
+        Some(cause) => {
+            tracing::error!(code = failure.code.word(), cause = format!("{cause:#}"), "a deployment failed");
+        }
+        None => tracing::info!(code = failure.code.word(), reason = %failure.message, "a deployment failed"),
+    }
+    log.say(step, format!("Failed: {}", failure.message));
+    finish_log(log, lease).await;
+    let (now, code) = (worker.app.clock.now(), failure.code);
+    ended(lease.advance(|deployment| deployment.fail(now, failure)).await, StateName::Failed, Some(code))
+}
+
+fn ended(
+    written: Result<bool, AdvanceError>,
+    state: StateName,
+    code: Option<FailureCode>,
+) -> Result<bool, AdvanceError> {
+    if let Ok(true) = written {
+        count(state, code);
+    }
+    written
+}
+
+fn count(state: StateName, code: Option<FailureCode>) {
+    let code = code.map_or("", FailureCode::word);
+    metrics::counter!("gv_deployments_finished_total", "state" => state.word(), "code" => code).increment(1);
+}
+
+/// Stores the log of a deployment that is about to end. A deployment ends even where its log
+/// cannot be stored: then it keeps what the live log still has.
+pub async fn finish_log(log: &LogWriter, lease: &Lease) {
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let patience = match lease.interruption() {
+            Some(Interruption::Lost) => return,
+            Some(Interruption::ShuttingDown) => LOG_PATIENCE_AT_SHUTDOWN,
+            Some(Interruption::CancelRequested) | None => LOG_PATIENCE,
+        };
+        let Err(error) = log.clone().finish().await else { return };
+        if began.elapsed() + pause > patience {
+            tracing::error!(%error, "the log of a deployment could not be stored");
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+async fn remove(workspace: Option<Workspace>) {
+    let Some(workspace) = workspace else { return };
+    let removed = tokio::task::spawn_blocking(move || workspace.remove()).await;
+    if let Err(error) = removed.map_err(std::io::Error::other).flatten() {
+        tracing::warn!(%error, "a workspace could not be removed: the next start of this worker tries again");
+    }
+}
+
+/// The step that a line about the present state belongs to.
+fn step_of(deployment: &Deployment) -> StepName {
+    deployment.steps.last().map_or(StepName::Clone, |step| step.name)
+}
+
+/// Values that must not stand in a log: the token, and variables whose names say that they are
+/// secret. Short values are left: hiding `1` wherever it stands would make a log unreadable.
+fn secrets(deployment: &Deployment) -> Vec<String> {
+    const WORDS: [&str; 9] =
+        ["TOKEN", "SECRET", "PASS", "KEY", "AUTH", "CREDENTIAL", "PRIVATE", "DSN", "COOKIE"];
+    let named = deployment.env.iter().filter(|(name, value)| {
+        let name = name.to_ascii_uppercase();
+        value.len() >= 6 && WORDS.iter().any(|word| name.contains(word))
+    });
+    let token = deployment.source.git_token.as_ref().map(|token| token.expose().to_owned());
+    named.map(|(_, value)| value.to_owned()).chain(token.filter(|token| !token.is_empty())).collect()
+}

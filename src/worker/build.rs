@@ -1,0 +1,166 @@
+//! Running a plan's commands by the executor, their output into the log, their end into a reason.
+//!
+//! Start with [`Build::run`].
+
+use crate::app::logs::LogWriter;
+use crate::domain::deployment::{FailureCode, StepName};
+use crate::domain::id::DeploymentId;
+use crate::domain::log::LogStream;
+use crate::ports::executor::{Executor, Exit, Job, JobLimits, OutputLine};
+use crate::worker::failure::{Halt, Step};
+use crate::worker::plan::{Command, CommandKind};
+use crate::worker::workspace::Workspace;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub struct Build<'a> {
+    pub executor: &'a dyn Executor,
+    pub deployment: DeploymentId,
+    pub workspace: &'a Workspace,
+    pub env: Vec<(String, String)>,
+    /// `time` is for all commands together.
+    pub limits: JobLimits,
+    pub log: &'a LogWriter,
+    pub stop: &'a CancellationToken,
+}
+
+struct Ran {
+    exit: Exit,
+    log_full: bool,
+    said: bool,
+}
+
+impl Build<'_> {
+    /// Runs the commands one after the other, all within the time limit.
+    pub async fn run(&self, commands: &[Command]) -> Step<()> {
+        let started = Instant::now();
+        for command in commands {
+            let word = command.fallback.as_ref().map(|(word, _)| *word);
+            let ran = self.command(&command.line, command, word, started).await?;
+            match (&command.fallback, ran.exit) {
+                (Some((_, line)), Exit::Code(code)) if code != 0 && ran.said => {
+                    self.say(format!(
+                        "Warning: the lockfile does not fit package.json; running {line} instead."
+                    ));
+                    let ran = self.command(line, command, None, started).await?;
+                    self.judge(line, command.kind, &ran)?;
+                }
+                _ => self.judge(&command.line, command.kind, &ran)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&self, text: impl AsRef<str>) {
+        self.log.say(StepName::Build, text);
+    }
+
+    async fn command(
+        &self,
+        line: &str,
+        command: &Command,
+        word: Option<&str>,
+        started: Instant,
+    ) -> Step<Ran> {
+        match command.folder.as_str() {
+            "." => self.say(format!("$ {line}")),
+            folder => self.say(format!("{folder} $ {line}")),
+        }
+        let time = self.limits.time.saturating_sub(started.elapsed());
+        if time < Duration::from_millis(1) {
+            return Err(self.timed_out());
+        }
+        let began = Instant::now();
+        let job = Job {
+            deployment: self.deployment,
+            workspace: self.workspace.root().to_owned(),
+            dir: self.workspace.source().join(&command.folder),
+            // The person's own command line, in the shell of the person's own build.
+            command: ["sh", "-c", line].map(str::to_owned).into(),
+            env: self.env.clone(),
+            limits: JobLimits { time, ..self.limits },
+        };
+        let stop = self.stop.child_token();
+        let (output, lines) = mpsc::channel(256);
+        let (exit, (log_full, said)) =
+            tokio::join!(self.executor.run(job, output, stop.clone()), self.pump(lines, word, &stop));
+        let exit = exit?;
+        if exit == Exit::Code(0) {
+            self.say(format!("Done in {:.1} s.", began.elapsed().as_secs_f64()));
+        }
+        Ok(Ran { exit, log_full, said })
+    }
+
+    /// Copies output into the log until the command ends; stops the command when the log is full.
+    /// Also tells whether `word` was said.
+    async fn pump(
+        &self,
+        mut lines: mpsc::Receiver<OutputLine>,
+        word: Option<&str>,
+        stop: &CancellationToken,
+    ) -> (bool, bool) {
+        let (mut full, mut said) = (false, false);
+        while let Some(OutputLine { stream, text }) = lines.recv().await {
+            said |= word.is_some_and(|word| text.contains(word));
+            if !full && self.log.line(StepName::Build, stream_of(stream), &text).is_err() {
+                full = true;
+                stop.cancel();
+            }
+        }
+        (full, said)
+    }
+
+    fn judge(&self, line: &str, kind: CommandKind, ran: &Ran) -> Step<()> {
+        if ran.log_full {
+            return Err(Halt::failed(
+                FailureCode::LimitExceeded,
+                format!("`{line}` printed more than a log may hold: make it print less."),
+            ));
+        }
+        let (code, name) = match kind {
+            CommandKind::Install => (FailureCode::InstallFailed, "install"),
+            CommandKind::Build => (FailureCode::BuildFailed, "build"),
+        };
+        let ended = match ran.exit {
+            Exit::Code(0) => return Ok(()),
+            Exit::Stopped => return Err(Halt::Interrupted),
+            Exit::TimedOut => return Err(self.timed_out()),
+            Exit::Code(exit) => format!("ended with exit code {exit}"),
+            Exit::Signal(signal) => format!("was ended by signal {signal}"),
+        };
+        let advice = match ran.exit {
+            // 128 + SIGKILL, as shells report it.
+            Exit::Code(137) | Exit::Signal(9) => {
+                "It most likely used more memory than a build may have: make it use less."
+            }
+            // 128 + SIGABRT: what Node.js does at the end of its heap.
+            Exit::Code(134) | Exit::Signal(6) => {
+                "It gave up by itself, as Node.js does when its memory is full: see the last lines of the log."
+            }
+            Exit::Code(127) => {
+                "A command in it was not found: is it among the project's dependencies, or a program that this \
+                 worker lacks?"
+            }
+            Exit::Code(126) => "A file in it is not executable.",
+            _ => "The last lines of the log say why.",
+        };
+        Err(Halt::failed(code, format!("The {name} command `{line}` {ended}. {advice}")))
+    }
+
+    fn timed_out(&self) -> Halt {
+        Halt::failed(
+            FailureCode::BuildTimeout,
+            format!(
+                "Install and build together took longer than {} s: look for what waits or runs for ever (a watch \
+                 mode, a question), or ask the operator for more time (worker.build_timeout_s).",
+                self.limits.time.as_secs()
+            ),
+        )
+    }
+}
+
+/// What a command prints is never taken for gv's own words.
+fn stream_of(stream: LogStream) -> LogStream {
+    if stream == LogStream::System { LogStream::Stdout } else { stream }
+}

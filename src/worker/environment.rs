@@ -1,0 +1,53 @@
+//! The variables of a build, all of them: nothing of the worker's own environment goes in but its
+//! PATH. Start with [`environment`].
+
+use crate::domain::deployment::Deployment;
+use crate::domain::repo::Commit;
+use crate::worker::inside::upwards;
+use crate::worker::plan::Plan;
+use crate::worker::presets::presets;
+use crate::worker::workspace::Workspace;
+use std::collections::BTreeMap;
+
+/// What a build is told about itself.
+pub struct Context<'a> {
+    pub deployment: &'a Deployment,
+    pub commit: &'a Commit,
+    /// The deployment's own address.
+    pub url: &'a str,
+    pub workspace: &'a Workspace,
+    /// The worker's own PATH.
+    pub path: &'a str,
+    /// The operator's variables for every build.
+    pub operator: &'a BTreeMap<String, String>,
+}
+
+/// Later sources win: gv's defaults, the operator's, the framework's, the person's; what gv must
+/// be sure of comes last.
+pub fn environment(plan: &Plan, context: &Context<'_>) -> Vec<(String, String)> {
+    let mut variables = presets().environment.clone();
+    variables.extend(context.operator.clone());
+    if let Some(framework) = plan.framework {
+        variables.extend(framework.env.clone());
+    }
+    let own = context.deployment.env.iter();
+    variables.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let mut set = |name: &str, value: String| variables.insert(name.to_owned(), value);
+    set("GV_DEPLOYMENT", context.deployment.id.to_string());
+    set("GV_COMMIT", context.commit.id.clone());
+    set("GV_BRANCH", context.commit.branch.clone().unwrap_or_default());
+    set("GV_URL", context.url.to_owned());
+    // Every tool's caches lie below these, and go with the workspace.
+    set("HOME", context.workspace.home().display().to_string());
+    set("TMPDIR", context.workspace.tmp().display().to_string());
+    set("PATH", path(plan, context));
+    variables.into_iter().collect()
+}
+
+fn path(plan: &Plan, context: &Context<'_>) -> String {
+    let source = context.workspace.source();
+    let packages = upwards(&plan.root).map(|folder| source.join(folder).join("node_modules/.bin"));
+    let python = context.workspace.home().join(".venv/bin");
+    let own: Vec<String> = packages.chain([python]).map(|folder| folder.display().to_string()).collect();
+    format!("{}:{}", own.join(":"), context.path)
+}

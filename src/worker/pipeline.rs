@@ -1,0 +1,402 @@
+//! One attempt at one deployment: clone, plan, build, collect, upload, go live.
+//!
+//! Each step's own work is in its own file; here is their order, what runs beside what, and the
+//! row's transitions between them. How an attempt that does not get through ends is
+//! `worker::attempt`'s. Start with [`Pipeline::run`].
+
+use crate::app::App;
+use crate::app::lease::{Interruption, Lease};
+use crate::app::logs::LogWriter;
+use crate::domain::deployment::{Deployment, FailureCode, InvalidTransition, StepName};
+use crate::domain::manifest::Manifest;
+use crate::domain::repo::Commit;
+use crate::domain::settings::BuildSettings;
+use crate::ports::error::StoreError;
+use crate::ports::executor::JobLimits;
+use crate::ports::source::{FetchRequest, Fetched, SourceError};
+use crate::worker::Worker;
+use crate::worker::archive;
+use crate::worker::build::Build;
+use crate::worker::collect::{CollectedFile, Origin, collect};
+use crate::worker::environment::{Context, environment};
+use crate::worker::failure::{Halt, Step};
+use crate::worker::inside::Inside;
+use crate::worker::output::{self, Moment, Site};
+use crate::worker::plan::{self, Plan};
+use crate::worker::upload::{self, amount};
+use crate::worker::workspace::Workspace;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use tokio_util::sync::DropGuard;
+
+pub struct Pipeline<'a> {
+    pub worker: &'a Worker,
+    pub lease: &'a mut Lease,
+    pub log: &'a LogWriter,
+    pub workspace: &'a Workspace,
+}
+
+/// The source while it is packed, and after. Dropped, the packing stops.
+struct Packing {
+    /// Its length in bytes; `None`: stopped.
+    packed: JoinHandle<std::io::Result<Option<u64>>>,
+    _guard: DropGuard,
+}
+
+/// How often a server that cannot be reached is asked.
+const CLONE_TRIES: u32 = 3;
+
+impl Pipeline<'_> {
+    /// Brings the deployment to `ready`. Whatever ends it before, ends it with the row as it was.
+    pub async fn run(&mut self) -> Step<()> {
+        if let Some(manifest) = self.earlier_manifest().await? {
+            self.log.say(StepName::Upload, "An earlier attempt had stored everything: it only goes live.");
+            self.advance(Deployment::upload).await?;
+            return self.go_live(&manifest).await;
+        }
+        let timer = Timer::start(StepName::Clone);
+        let fetched = self.clone_source().await?;
+        timer.stop();
+
+        let timer = Timer::start(StepName::Build);
+        let packing = self.pack();
+        let commit = fetched.commit.clone();
+        let now = self.app().clock.now();
+        let settings = self.lease.deployment().settings.clone();
+        let planning = prepare(self.workspace.source(), settings, self.worker.settings.path.clone());
+        let (advanced, planned) =
+            tokio::join!(self.lease.advance(|deployment| deployment.build(now, commit)), planning);
+        if !advanced? {
+            return Err(Halt::Interrupted);
+        }
+        let (repository, plan) = planned?;
+        let (site, files, packing) = self.build(&fetched, repository, &plan, packing).await?;
+        timer.stop();
+
+        let timer = Timer::start(StepName::Upload);
+        let manifest = self.upload(&fetched, &plan, &site, &files, packing).await?;
+        self.go_live(&manifest).await?;
+        timer.stop();
+        Ok(())
+    }
+
+    fn app(&self) -> &Arc<App> {
+        &self.worker.app
+    }
+
+    async fn advance(
+        &mut self,
+        transition: impl FnOnce(Deployment, time::OffsetDateTime) -> Result<Deployment, InvalidTransition>,
+    ) -> Step<()> {
+        let now = self.app().clock.now();
+        let held = self.lease.advance(|deployment| transition(deployment, now)).await?;
+        if held { Ok(()) } else { Err(Halt::Interrupted) }
+    }
+
+    /// The manifest of an earlier attempt, which fell over between storing it and the end.
+    async fn earlier_manifest(&self) -> Step<Option<Manifest>> {
+        let deployment = self.lease.deployment();
+        if deployment.attempt < 2 {
+            return Ok(None);
+        }
+        let reading = upload::stored_manifest(&*self.app().blobs, deployment.id);
+        let read = self.lease.stop().run_until_cancelled(reading).await.ok_or(Halt::Interrupted)?;
+        read.map_err(Halt::storage)
+    }
+
+    async fn clone_source(&self) -> Step<Fetched> {
+        let deployment = self.lease.deployment();
+        let source = &deployment.source;
+        let named = source.reference.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+        self.log.say(StepName::Clone, format!("Cloning {}{named}.", source.repo_url));
+        let began = Instant::now();
+        let mut tried = 1;
+        let fetched = loop {
+            match self.fetch(deployment).await {
+                Ok(fetched) => break fetched,
+                Err(SourceError::Unreachable(reason)) if tried < CLONE_TRIES => {
+                    self.log.say(
+                        StepName::Clone,
+                        format!("The server could not be read ({reason}): trying again."),
+                    );
+                    let pause = tokio::time::sleep(Duration::from_secs(u64::from(tried)));
+                    self.lease.stop().run_until_cancelled(pause).await.ok_or(Halt::Interrupted)?;
+                    tried += 1;
+                }
+                Err(error) => return Err(Halt::source(error, deployment)),
+            }
+        };
+        let Commit { id, message, .. } = &fetched.commit;
+        self.log.say(
+            StepName::Clone,
+            format!(
+                "Checked out {} \"{message}\": {} files, {}, in {:.1} s.",
+                id.get(..7).unwrap_or(id),
+                fetched.files,
+                amount(fetched.bytes),
+                began.elapsed().as_secs_f64()
+            ),
+        );
+        if !fetched.submodules.is_empty() {
+            let some: Vec<&str> = fetched.submodules.iter().take(5).map(String::as_str).collect();
+            self.log.say(
+                StepName::Clone,
+                format!(
+                    "Warning: submodules are not fetched ({}): their folders are empty. Commit the files, or \
+                     install them as packages.",
+                    some.join(", ")
+                ),
+            );
+        }
+        Ok(fetched)
+    }
+
+    async fn fetch(&self, deployment: &Deployment) -> Result<Fetched, SourceError> {
+        let into = self.workspace.source();
+        let leftover = into.clone();
+        // What a try before this one left there.
+        let cleared = tokio::task::spawn_blocking(move || super::workspace::remove_tree(&leftover)).await;
+        cleared
+            .map_err(std::io::Error::other)
+            .flatten()
+            .map_err(|error| SourceError::Internal(error.to_string()))?;
+        let log = self.log.clone();
+        let request = FetchRequest {
+            repo_url: deployment.source.repo_url.clone(),
+            reference: deployment.source.reference.clone(),
+            commit: deployment.commit.as_ref().map(|commit| commit.id.clone()),
+            token: deployment.source.git_token.clone(),
+            into,
+            limits: self.worker.settings.fetch,
+            progress: Arc::new(move |text| log.say(StepName::Clone, text)),
+        };
+        self.worker.source.fetch(request, self.lease.stop().clone()).await
+    }
+
+    /// Packs the source beside everything that only reads it.
+    fn pack(&self) -> Packing {
+        let (source, archive, stop) =
+            (self.workspace.source(), self.workspace.archive(), self.lease.stop().child_token());
+        let guard = stop.clone().drop_guard();
+        let packed = tokio::task::spawn_blocking(move || archive::pack(&source, &archive, &stop));
+        Packing { packed, _guard: guard }
+    }
+
+    /// Runs what is to be run and gathers what is to be published.
+    async fn build(
+        &self,
+        fetched: &Fetched,
+        repository: Inside,
+        plan: &Plan,
+        mut packing: Packing,
+    ) -> Step<(Site, Vec<CollectedFile>, Packing)> {
+        for note in &plan.notes {
+            self.log.say(StepName::Build, note);
+        }
+        if lacks_large_files(&repository) {
+            self.log.say(
+                StepName::Build,
+                "Warning: files kept by Git LFS are not fetched: pointers stand in their place.",
+            );
+        }
+        let started = self.moment().map_err(Halt::internal)?;
+        if !plan.commands.is_empty() {
+            // What the build writes is not part of the source.
+            let packed = packing.packed.await.map_err(std::io::Error::other).flatten();
+            packing.packed = tokio::spawn(std::future::ready(packed));
+            self.run_commands(fetched, plan).await?;
+        }
+        let site = output::find(&repository, plan, started)?;
+        let files = self.collect(repository, &site).await?;
+        if files.is_empty() {
+            return Err(Halt::failed(
+                FailureCode::OutputMissing,
+                "There is no file to publish. Set output_dir to the folder of the site, or build_command to what makes it.",
+            ));
+        }
+        if !files.iter().any(|file| file.path.as_str() == "index.html") {
+            self.log.say(
+                StepName::Build,
+                "Warning: there is no index.html in what is published: the start page will be a 404.",
+            );
+        }
+        Ok((site, files, packing))
+    }
+
+    /// The present moment by the file system's clock, which is what files are dated with.
+    fn moment(&self) -> std::io::Result<Moment> {
+        let marker = self.workspace.root().join("started");
+        std::fs::write(&marker, "")?;
+        Ok(Moment::of_change(&rustix::fs::stat(&marker)?))
+    }
+
+    async fn run_commands(&self, fetched: &Fetched, plan: &Plan) -> Step<()> {
+        let settings = &self.worker.settings;
+        let deployment = self.lease.deployment();
+        let policy = &self.app().policy;
+        let claim = policy.names.deployment(&deployment.project_name, deployment.project, deployment.id);
+        let context = Context {
+            deployment,
+            commit: &fetched.commit,
+            url: &policy.site_urls.url(&claim.candidates[0]),
+            workspace: self.workspace,
+            path: &settings.path,
+            operator: &settings.build_env,
+        };
+        let build = Build {
+            executor: &*self.worker.executor,
+            deployment: deployment.id,
+            workspace: self.workspace,
+            env: environment(plan, &context),
+            limits: JobLimits { time: settings.build_timeout, ..settings.job },
+            log: self.log,
+            stop: self.lease.stop(),
+        };
+        build.run(&plan.commands).await
+    }
+
+    async fn collect(&self, repository: Inside, site: &Site) -> Step<Vec<CollectedFile>> {
+        let (folder, origin, limits) = (site.folder.clone(), site.origin, self.worker.settings.collect);
+        let stop = self.lease.stop().clone();
+        let collecting = move || -> Step<Vec<CollectedFile>> {
+            let folder = repository.folder(&folder).map_err(|error| {
+                tracing::debug!(%error, folder, "the output folder cannot be opened");
+                Halt::failed(
+                    FailureCode::OutputInvalid,
+                    format!("{folder} is not a folder inside the repository: a link that leads out of it?"),
+                )
+            })?;
+            Ok(collect(&folder, origin, limits, &stop)?)
+        };
+        tokio::task::spawn_blocking(collecting).await.map_err(Halt::internal)?
+    }
+
+    async fn upload(
+        &mut self,
+        fetched: &Fetched,
+        plan: &Plan,
+        site: &Site,
+        files: &[CollectedFile],
+        packing: Packing,
+    ) -> Step<Manifest> {
+        let (app, log, now) = (self.app().clone(), self.log, self.app().clock.now());
+        let deployment = self.lease.deployment().clone();
+        let stop = self.lease.stop().clone();
+        let folder = self.workspace.source().join(&site.folder);
+        let archive = self.workspace.archive();
+        let storing = async {
+            tokio::try_join!(
+                async {
+                    upload::store_files(&app, log, &deployment, files, &folder).await.map_err(Halt::storage)
+                },
+                store_source(&app, &deployment, packing, &archive),
+            )
+        };
+        let noting = note_build(&app, &deployment, fetched, plan);
+        let advancing = self.lease.advance(|deployment| deployment.upload(now));
+        let (advanced, stored, ()) = tokio::join!(advancing, stop.run_until_cancelled(storing), noting);
+        if !advanced? {
+            return Err(Halt::Interrupted);
+        }
+        stored.ok_or(Halt::Interrupted)??;
+        let spa_fallback = plan.framework.and_then(|framework| framework.spa_fallback.as_deref());
+        let spa_fallback = spa_fallback.filter(|_| site.origin == Origin::Build);
+        let manifest = upload::manifest(&deployment, files, spa_fallback);
+        if self.lease.interruption().is_some() {
+            return Err(Halt::Interrupted);
+        }
+        upload::store_manifest(&app, manifest).await.map_err(Halt::storage)
+    }
+
+    /// Moves the hosts and ends the deployment. From the first try on there is no way back: hosts
+    /// may show it already, so that only the loss of the lease still ends it otherwise.
+    async fn go_live(&mut self, manifest: &Manifest) -> Step<()> {
+        if self.lease.interruption().is_some() {
+            return Err(Halt::Interrupted);
+        }
+        let mut tries = 0;
+        while !upload::patiently(|| self.try_go_live()).await.map_err(Halt::storage)? {
+            tries += 1;
+            if tries > 10 {
+                return Err(Halt::internal(anyhow::anyhow!("hosts are refused although the lease holds")));
+            }
+            // Perhaps only a request to cancel came between, which is too late now.
+            if !self.lease.refresh().await.map_err(Halt::storage)? {
+                return Err(Halt::Interrupted);
+            }
+        }
+        let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
+        self.log.say(StepName::Upload, format!("Ready: {files} files, {}.", amount(bytes)));
+        super::attempt::finish_log(self.log, self.lease).await;
+        self.advance(|deployment, now| deployment.finish(now, files, bytes)).await
+    }
+
+    async fn try_go_live(&self) -> Result<bool, StoreError> {
+        if self.lease.interruption() == Some(Interruption::Lost) {
+            return Ok(false);
+        }
+        self.app().go_live(self.lease.deployment()).await
+    }
+}
+
+async fn prepare(source: PathBuf, settings: BuildSettings, path: String) -> Step<(Inside, Plan)> {
+    let planning = move || -> Step<(Inside, Plan)> {
+        let repository = Inside::open(&source).map_err(Halt::internal)?;
+        let plan = plan::make(&repository, &settings, &|program| is_installed(program, &path))?;
+        Ok((repository, plan))
+    };
+    tokio::task::spawn_blocking(planning).await.map_err(Halt::internal)?
+}
+
+async fn store_source(app: &App, deployment: &Deployment, packing: Packing, archive: &Path) -> Step<()> {
+    let packed = packing.packed.await.map_err(std::io::Error::other).flatten().map_err(Halt::internal)?;
+    let len = packed.ok_or(Halt::Interrupted)?;
+    upload::store_source(app, deployment, archive.to_owned(), len).await.map_err(Halt::storage)
+}
+
+/// What the project learns from a build is a convenience: its loss fails nothing.
+async fn note_build(app: &App, deployment: &Deployment, fetched: &Fetched, plan: &Plan) {
+    let slug = plan.framework.map(|framework| framework.slug.as_str());
+    let framework = slug.or(plan.commands.is_empty().then_some("static"));
+    let noted =
+        app.database.note_build(deployment.project, framework, fetched.default_branch.as_deref()).await;
+    if let Err(error) = noted {
+        tracing::warn!(%error, "the project's framework could not be noted");
+    }
+}
+
+fn lacks_large_files(repository: &Inside) -> bool {
+    repository.text(".gitattributes").is_some_and(|text| text.contains("filter=lfs"))
+}
+
+fn is_installed(program: &str, path: &str) -> bool {
+    std::env::split_paths(path).any(|folder| {
+        let file = folder.join(program);
+        file.is_file() && rustix::fs::access(&file, rustix::fs::Access::EXEC_OK).is_ok()
+    })
+}
+
+/// Measures a step that came to its end.
+struct Timer {
+    step: StepName,
+    began: Instant,
+}
+
+impl Timer {
+    fn start(step: StepName) -> Self {
+        Self { step, began: Instant::now() }
+    }
+
+    fn stop(self) {
+        let step = match self.step {
+            StepName::Queue => "queue",
+            StepName::Clone => "clone",
+            StepName::Build => "build",
+            StepName::Upload => "upload",
+        };
+        metrics::histogram!("gv_deployment_step_seconds", "step" => step)
+            .record(self.began.elapsed().as_secs_f64());
+    }
+}

@@ -1,0 +1,193 @@
+//! Storing a site: its new files, its source, its manifest. Nothing here is visible to visitors;
+//! hosts are moved afterwards (see `app::publish`).
+//!
+//! Start with [`store_files`], then [`store_manifest`].
+
+use crate::app::App;
+use crate::app::logs::LogWriter;
+use crate::domain::deployment::{Deployment, StepName};
+use crate::domain::id::DeploymentId;
+use crate::domain::manifest::{FileEntry, Manifest};
+use crate::domain::media_type;
+use crate::ports::blobs::{Blobs, Body, Key};
+use crate::ports::error::{StoreError, StoreErrorKind};
+use crate::worker::collect::CollectedFile;
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A manifest of 50,000 files with long paths stays far below; in bytes.
+const MANIFEST_BYTES: u64 = 256 * 1024 * 1024;
+/// After so many bytes or objects the log is told how far it is.
+const BATCH_BYTES: u64 = 64 * 1024 * 1024;
+const BATCH_OBJECTS: usize = 512;
+/// How long a storage that cannot be reached is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Calls again, with growing pauses, while the storage cannot be reached and there is patience.
+pub async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match call().await {
+            Err(error)
+                if error.kind == StoreErrorKind::Unavailable && started.elapsed() + pause < PATIENCE =>
+            {
+                tracing::debug!(%error, "storage will be tried again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Stores the files that the account does not have yet. `folder` is where they lie.
+pub async fn store_files(
+    app: &App,
+    log: &LogWriter,
+    deployment: &Deployment,
+    files: &[CollectedFile],
+    folder: &Path,
+) -> Result<(), StoreError> {
+    let unique: HashMap<Key, &CollectedFile> =
+        files.iter().map(|file| (Key::blob(deployment.account, &file.digest), file)).collect();
+    let keys: Vec<Key> = unique.keys().cloned().collect();
+    let missing: HashSet<Key> = patiently(|| app.blobs.missing(&keys)).await?.into_iter().collect();
+    let new: Vec<(Key, Body)> = unique
+        .into_iter()
+        .filter(|(key, _)| missing.contains(key))
+        .map(|(key, file)| (key, body(file, folder)))
+        .collect();
+    let (count, bytes) = (new.len(), new.iter().map(|(_, body)| body.len()).sum());
+    log.say(StepName::Upload, format!("Uploading {count} new of {} files ({}).", files.len(), amount(bytes)));
+    let mut stored = 0;
+    for batch in batches(new) {
+        if stored > 0 {
+            log.say(StepName::Upload, format!("{stored} of {count} files are stored."));
+        }
+        stored += batch.len();
+        patiently(|| app.blobs.put_all(batch.clone())).await?;
+    }
+    Ok(())
+}
+
+/// Stores the packed source.
+pub async fn store_source(
+    app: &App,
+    deployment: &Deployment,
+    path: PathBuf,
+    len: u64,
+) -> Result<(), StoreError> {
+    let key = Key::source(deployment.account, deployment.id);
+    let body = Body::File { path, len };
+    patiently(|| app.blobs.put(&key, body.clone())).await
+}
+
+/// Stores the manifest, unless an earlier attempt did: the first one stays, and is returned.
+pub async fn store_manifest(app: &App, manifest: Manifest) -> Result<Manifest, StoreError> {
+    let key = Key::manifest(manifest.deployment);
+    let bytes = Bytes::from(manifest.encode());
+    if patiently(|| app.blobs.put_new(&key, bytes.clone())).await? {
+        return Ok(manifest);
+    }
+    let stored = stored_manifest(&*app.blobs, manifest.deployment).await?;
+    stored.ok_or_else(|| {
+        StoreError::new(StoreErrorKind::Unavailable, format!("reading {key}"), "it was there a moment ago")
+    })
+}
+
+/// The manifest that an earlier attempt stored, if one came so far.
+pub async fn stored_manifest(blobs: &dyn Blobs, id: DeploymentId) -> Result<Option<Manifest>, StoreError> {
+    let key = Key::manifest(id);
+    let Some(object) = patiently(|| blobs.get(&key, MANIFEST_BYTES)).await? else { return Ok(None) };
+    let manifest = Manifest::decode(&object.bytes, id);
+    manifest
+        .map(Some)
+        .map_err(|error| StoreError::new(StoreErrorKind::Corrupt, format!("reading {key}"), error))
+}
+
+/// The table of contents for these files. `spa_fallback` counts where there is such a file and no
+/// 404.html.
+pub fn manifest(deployment: &Deployment, files: &[CollectedFile], spa_fallback: Option<&str>) -> Manifest {
+    let entry = |file: &CollectedFile| FileEntry {
+        digest: file.digest,
+        size: file.size,
+        media_type: media_type::of(file.path.as_str()),
+    };
+    let files: BTreeMap<_, _> = files.iter().map(|file| (file.path.clone(), entry(file))).collect();
+    let fallback = spa_fallback.filter(|_| !files.contains_key("404.html"));
+    Manifest {
+        version: Manifest::VERSION,
+        deployment: deployment.id,
+        account: deployment.account,
+        project: deployment.project,
+        spa_fallback: fallback.and_then(|path| files.get_key_value(path)).map(|(path, _)| path.clone()),
+        files,
+    }
+}
+
+fn body(file: &CollectedFile, folder: &Path) -> Body {
+    match &file.bytes {
+        Some(bytes) => Body::Bytes(bytes.clone()),
+        None => Body::File { path: folder.join(file.path.as_str()), len: file.size },
+    }
+}
+
+fn batches(objects: Vec<(Key, Body)>) -> Vec<Vec<(Key, Body)>> {
+    let mut batches: Vec<Vec<(Key, Body)>> = Vec::new();
+    let mut bytes = 0;
+    for object in objects {
+        let len = object.1.len();
+        match batches.last_mut() {
+            Some(batch) if batch.len() < BATCH_OBJECTS && bytes + len <= BATCH_BYTES => {
+                bytes += len;
+                batch.push(object);
+            }
+            _ => {
+                bytes = len;
+                batches.push(vec![object]);
+            }
+        }
+    }
+    batches
+}
+
+/// Bytes as people read them.
+pub fn amount(bytes: u64) -> String {
+    const KIB: f64 = 1024.0;
+    match bytes as f64 {
+        small if small < KIB => format!("{bytes} B"),
+        medium if medium < KIB * KIB => format!("{:.1} KB", medium / KIB),
+        large => format!("{:.1} MB", large / KIB / KIB),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::digest::Digest;
+    use crate::domain::id::UserId;
+
+    #[test]
+    fn objects_are_sent_in_batches_of_bounded_count_and_size() {
+        let account = UserId::new(time::OffsetDateTime::UNIX_EPOCH, &mut rand::rng());
+        let object =
+            |len: u64| (Key::blob(account, &Digest::of(b"")), Body::File { path: PathBuf::new(), len });
+        let counts = |lens: Vec<u64>| {
+            batches(lens.into_iter().map(object).collect()).iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(counts(vec![1; 1100]), [512, 512, 76]);
+        assert_eq!(counts(vec![BATCH_BYTES * 2, 1, BATCH_BYTES, 1]), [1, 1, 1, 1]);
+        assert_eq!(counts(vec![]), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn amounts_are_short() {
+        assert_eq!([amount(12), amount(2048), amount(5 << 20)], ["12 B", "2.0 KB", "5.0 MB"]);
+    }
+}
