@@ -33,7 +33,7 @@ pub struct App {
     pub notices: Arc<dyn Notices>,
     pub blobs: Arc<dyn Blobs>,
     pub clock: Arc<dyn Clock>,
-    pub accounts: Accounts,
+    pub accounts: Arc<Accounts>,
     pub policy: Policy,
 }
 

@@ -2,9 +2,54 @@
 //!
 //! Both ends of the rule stand here, so that they cannot drift apart: the api refuses a literal
 //! address when a deployment is submitted, and the source adapter refuses what a name resolved to
-//! at the moment of connecting. Start with [`is_public`].
+//! at the moment of connecting. Start with [`is_public`], then [`AllowedHost`], the exception.
 
+use crate::domain::text::{Invalid, parsed_text, printable};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use url::{Host, Url};
+
+/// A host and port, such as `127.0.0.1:3000` or `git.internal:443`, that the operator allows
+/// whatever its address is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AllowedHost(String);
+
+impl AllowedHost {
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let wrong = || Invalid::new("must be a host and a port, such as 127.0.0.1:3000");
+        let (host, port) = printable(text, 300)?.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().ok().filter(|port: &u16| *port > 0).ok_or_else(wrong)?;
+        if host.contains(['/', '@', '?', '#', '\\']) || host.contains(char::is_whitespace) {
+            return Err(wrong());
+        }
+        // The parser of URLs brings a host to the one spelling that will be compared.
+        let url = Url::parse(&format!("http://{host}/")).map_err(|_| wrong())?;
+        let host = url.host_str().filter(|_| url.port().is_none()).ok_or_else(wrong)?;
+        Ok(Self(format!("{host}:{port}")))
+    }
+
+    /// Whether this is where `url` leads.
+    pub fn is_of(&self, url: &Url) -> bool {
+        place(url).is_some_and(|place| self.0 == place)
+    }
+}
+parsed_text!(AllowedHost);
+
+/// The host and port that a URL leads to, its scheme's own port included: `example.com:443`.
+pub fn place(url: &Url) -> Option<String> {
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+}
+
+/// Whether a URL's host may be public, as far as its text tells: a literal address is judged, a
+/// name is not resolved.
+pub fn may_be_public(url: &Url) -> bool {
+    match url.host() {
+        // The URL has read octal, hexadecimal and shortened spellings by now.
+        Some(Host::Ipv4(address)) => is_public(address.into()),
+        Some(Host::Ipv6(address)) => is_public(address.into()),
+        Some(Host::Domain(name)) => !is_local_name(name),
+        None => false,
+    }
+}
 
 /// Whether an address is a public unicast one. Whatever the registries of special-purpose
 /// addresses (RFC 6890 and IANA's lists that follow it) set apart is not, nor is an IPv6 address
@@ -148,6 +193,51 @@ mod tests {
             "ff02::1",
         ] {
             assert!(!public(bad), "{bad}");
+        }
+    }
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_url_that_names_no_public_place_is_seen_through_every_spelling() {
+        for bad in [
+            "http://127.0.0.1/x",
+            "http://127.1/x",
+            "http://2130706433/x",
+            "http://0x7f.0.0.1/x",
+            "http://0177.0.0.1/x",
+            "http://%31%32%37.0.0.1/x",
+            "http://127.0.0.1./x",
+            "http://１２７.0.0.1/x",
+            "http://[::1]/x",
+            "http://[::ffff:10.0.0.1]/x",
+            "http://localhost/x",
+            "http://LOCALHOST./x",
+            "http://git.localhost:3000/x",
+            "http://169.254.169.254/latest/meta-data",
+            "https://10.1.2.3:8443/x",
+            "https://0/x",
+        ] {
+            assert!(!may_be_public(&url(bad)), "{bad}");
+        }
+        assert!(may_be_public(&url("https://example.com/x")));
+        assert!(may_be_public(&url("https://1.1.1.1/x")));
+    }
+
+    #[test]
+    fn an_allowed_host_is_allowed_with_its_port_only_and_in_any_spelling() {
+        let allowed = |host: &str, text: &str| AllowedHost::parse(host).unwrap().is_of(&url(text));
+        assert!(allowed("127.0.0.1:3000", "http://127.0.0.1:3000/x"));
+        assert!(allowed("127.1:3000", "http://127.0.0.1:3000/x"));
+        assert!(allowed("LocalHost:80", "http://localhost/x"));
+        assert!(allowed("[0::1]:3000", "http://[::1]:3000/x"));
+        assert!(!allowed("127.0.0.1:3000", "http://127.0.0.1:3001/x"));
+        assert!(!allowed("127.0.0.1:3000", "http://localhost:3000/x"));
+        for bad in ["", "x", "x:", ":80", "x:0", "x:70000", "http://x:80", "x/y:80", "a@b:80", "::1", "a b:1"]
+        {
+            assert!(AllowedHost::parse(bad).is_err(), "{bad}");
         }
     }
 
