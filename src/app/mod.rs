@@ -12,6 +12,7 @@ pub mod signing;
 pub mod submit;
 pub mod sweep;
 
+use crate::app::accounts::Accounts;
 use crate::domain::host::{Names, SiteUrls};
 use crate::ports::blobs::Blobs;
 use crate::ports::cache::Cache;
@@ -32,6 +33,7 @@ pub struct App {
     pub notices: Arc<dyn Notices>,
     pub blobs: Arc<dyn Blobs>,
     pub clock: Arc<dyn Clock>,
+    pub accounts: Arc<Accounts>,
     pub policy: Policy,
 }
 

@@ -40,9 +40,10 @@ impl App {
         &self,
         account: UserId,
         id: DeploymentId,
+        git_token: Option<Secret>,
         key: Option<IdempotencyKey>,
     ) -> Result<Option<Submitted>, StoreError> {
-        unimplemented!("{account} {id} {key:?}")
+        unimplemented!("{account} {id} {git_token:?} {key:?}")
     }
 
     /// Cancels, and waits a moment for the worker that holds it. Returns the deployment as it then

@@ -7,6 +7,7 @@
 //! Start with [`deployment`], whose state machine the other modules serve.
 
 pub mod account;
+pub mod address;
 pub mod deployment;
 pub mod digest;
 pub mod host;
