@@ -1,1 +1,3 @@
-//! (being written)
+//! The bell behind the [`Queue`](crate::ports::queue::Queue) port. [`local`]: within one process.
+
+pub mod local;

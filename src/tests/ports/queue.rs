@@ -1,1 +1,167 @@
-//! (being written)
+//! What every queue must do, though it may repeat and reorder: no rule minds an announcement too
+//! many.
+
+use gv::adapters::queue::local::LocalQueue;
+use gv::domain::id::DeploymentId;
+use gv::ports::queue::{Announcement, Announcements, Queue};
+use std::collections::HashSet;
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::time::timeout;
+
+contract!([local] [
+    what_is_announced_comes_to_a_listener,
+    announcements_wait_for_a_listener,
+    several_listeners_share_the_announcements,
+    no_more_than_the_prefetch_is_out_at_one_listener,
+    what_is_dropped_unsettled_comes_again,
+    what_a_lost_listener_held_comes_to_another,
+    what_is_announced_while_it_is_out_comes_again,
+    what_is_done_stays_done,
+    giving_up_waiting_loses_no_announcement,
+    ping_answers,
+]);
+
+async fn local() -> (Box<dyn Queue>, ()) {
+    (Box::new(LocalQueue::new()), ())
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Within which nothing more is expected to come.
+const A_WHILE: Duration = Duration::from_millis(300);
+
+fn id() -> DeploymentId {
+    DeploymentId::new(OffsetDateTime::UNIX_EPOCH, &mut rand::rng())
+}
+
+async fn next(listener: &mut dyn Announcements) -> Announcement {
+    timeout(PATIENCE, listener.next()).await.expect("an announcement comes")
+}
+
+/// Settles what comes until this one is among it.
+async fn hear(listener: &mut dyn Announcements, id: DeploymentId) -> Announcement {
+    loop {
+        let announcement = next(listener).await;
+        if announcement.deployment == id {
+            return announcement;
+        }
+        announcement.done();
+    }
+}
+
+async fn what_is_announced_comes_to_a_listener(queue: &dyn Queue) {
+    let mut listener = queue.listen(1).await.unwrap();
+    for id in [id(), id(), id()] {
+        queue.announce(id).await.unwrap();
+        hear(&mut *listener, id).await.done();
+    }
+}
+
+async fn announcements_wait_for_a_listener(queue: &dyn Queue) {
+    let mut waiting: HashSet<DeploymentId> = (0..20).map(|_| id()).collect();
+    for id in &waiting {
+        queue.announce(*id).await.unwrap();
+    }
+    let mut listener = queue.listen(4).await.unwrap();
+    while !waiting.is_empty() {
+        let announcement = next(&mut *listener).await;
+        waiting.remove(&announcement.deployment);
+        announcement.done();
+    }
+}
+
+async fn several_listeners_share_the_announcements(queue: &dyn Queue) {
+    let (mut one, mut two) = (queue.listen(1).await.unwrap(), queue.listen(1).await.unwrap());
+    let mut left: HashSet<DeploymentId> = [id(), id()].into();
+    for id in &left {
+        queue.announce(*id).await.unwrap();
+    }
+    // Each can only have one: both must be served.
+    let (first, second) = (next(&mut *one).await, next(&mut *two).await);
+    for announcement in [first, second] {
+        assert!(left.remove(&announcement.deployment));
+        announcement.done();
+    }
+}
+
+async fn no_more_than_the_prefetch_is_out_at_one_listener(queue: &dyn Queue) {
+    let mut listener = queue.listen(2).await.unwrap();
+    for id in [id(), id(), id()] {
+        queue.announce(id).await.unwrap();
+    }
+    let (first, _second) = (next(&mut *listener).await, next(&mut *listener).await);
+    assert!(timeout(A_WHILE, listener.next()).await.is_err(), "the third must wait");
+    first.done();
+    next(&mut *listener).await.done();
+}
+
+async fn what_is_dropped_unsettled_comes_again(queue: &dyn Queue) {
+    let mut listener = queue.listen(1).await.unwrap();
+    let id = id();
+    queue.announce(id).await.unwrap();
+    for _ in 0..2 {
+        drop(hear(&mut *listener, id).await);
+    }
+    hear(&mut *listener, id).await.done();
+}
+
+async fn what_a_lost_listener_held_comes_to_another(queue: &dyn Queue) {
+    let mut lost = queue.listen(2).await.unwrap();
+    let (held, waiting) = (id(), id());
+    queue.announce(held).await.unwrap();
+    let unsettled = hear(&mut *lost, held).await;
+    queue.announce(waiting).await.unwrap();
+    let mut other = queue.listen(2).await.unwrap();
+    drop(lost);
+    drop(unsettled);
+    let mut left: HashSet<DeploymentId> = [held, waiting].into();
+    while !left.is_empty() {
+        let announcement = next(&mut *other).await;
+        left.remove(&announcement.deployment);
+        announcement.done();
+    }
+}
+
+async fn what_is_announced_while_it_is_out_comes_again(queue: &dyn Queue) {
+    let mut listener = queue.listen(1).await.unwrap();
+    let id = id();
+    queue.announce(id).await.unwrap();
+    let out = hear(&mut *listener, id).await;
+    queue.announce(id).await.unwrap();
+    out.done();
+    hear(&mut *listener, id).await.done();
+}
+
+async fn what_is_done_stays_done(queue: &dyn Queue) {
+    let mut listener = queue.listen(1).await.unwrap();
+    queue.announce(id()).await.unwrap();
+    next(&mut *listener).await.done();
+    assert!(timeout(A_WHILE, listener.next()).await.is_err());
+}
+
+async fn giving_up_waiting_loses_no_announcement(queue: &dyn Queue) {
+    let mut listeners = [queue.listen(1).await.unwrap(), queue.listen(1).await.unwrap()];
+    let ids: Vec<DeploymentId> = (0..100).map(|_| id()).collect();
+    let announcer = async {
+        for id in &ids {
+            queue.announce(*id).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let impatient = async {
+        let mut left: HashSet<DeploymentId> = ids.iter().copied().collect();
+        while !left.is_empty() {
+            for listener in &mut listeners {
+                if let Ok(announcement) = timeout(Duration::from_micros(500), listener.next()).await {
+                    left.remove(&announcement.deployment);
+                    announcement.done();
+                }
+            }
+        }
+    };
+    timeout(PATIENCE, futures_util::future::join(announcer, impatient)).await.expect("all come");
+}
+
+async fn ping_answers(queue: &dyn Queue) {
+    queue.ping().await.unwrap();
+}
