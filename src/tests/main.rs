@@ -11,6 +11,8 @@
 )]
 
 mod behaviour;
+mod log_cases;
 mod ports;
 mod support;
 mod tidy;
+mod use_cases;
