@@ -1,7 +1,7 @@
 //! Logs as their readers see them: while a deployment runs, when it has ended, over attempts and
 //! processes. Start with [`follow`].
 
-use crate::use_cases::{BLOG, Process, cases, request};
+use crate::use_cases::{BLOG, Process, house, request};
 use futures_util::{StreamExt, TryStreamExt};
 use gv::app::App;
 use gv::app::logs::{LogEvent, LogFull};
@@ -14,20 +14,6 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-cases!([
-    a_follower_sees_each_line_once_and_then_the_end,
-    lines_of_an_earlier_attempt_stay_before_those_of_the_next,
-    an_attempt_that_another_process_interrupted_is_not_forgotten,
-    a_follower_in_another_process_gets_every_line_at_the_end,
-    a_reader_gets_the_lines_after_any_number,
-    without_follow_a_log_ends_with_its_last_line,
-    a_log_is_whole_though_no_live_line_was_taken,
-    a_worker_that_woke_too_late_does_not_replace_the_log,
-    a_full_log_refuses_lines_and_says_so,
-    a_git_token_is_in_no_copy_of_the_log,
-    a_follower_of_what_is_deleted_is_sent_home,
-]);
 
 /// What a follower is told, lines and end apart.
 type Followed = (Vec<LogLine>, Option<Deployment>);
@@ -79,7 +65,9 @@ impl Process {
     }
 }
 
-async fn a_follower_sees_each_line_once_and_then_the_end(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_sees_each_line_once_and_then_the_end() {
+    let gv = house().await;
     let held = gv.held().await;
     let followers: Vec<_> = (0..3).map(|_| follow(&gv.app, &held)).collect();
     let log = gv.app.log_writer(&held);
@@ -99,7 +87,9 @@ async fn a_follower_sees_each_line_once_and_then_the_end(gv: Process) {
     }
 }
 
-async fn lines_of_an_earlier_attempt_stay_before_those_of_the_next(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_of_an_earlier_attempt_stay_before_those_of_the_next() {
+    let gv = house().await;
     let held = gv.held().await;
     let follower = follow(&gv.app, &held);
     let log = gv.app.log_writer(&held);
@@ -113,7 +103,9 @@ async fn lines_of_an_earlier_attempt_stay_before_those_of_the_next(gv: Process) 
     assert_eq!(read(&gv.app, &ended, 0, false).await.0, lines);
 }
 
-async fn an_attempt_that_another_process_interrupted_is_not_forgotten(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_that_another_process_interrupted_is_not_forgotten() {
+    let gv = house().await;
     let held = gv.held().await;
     let log = gv.app.log_writer(&held);
     log.say(StepName::Clone, "first");
@@ -127,7 +119,9 @@ async fn an_attempt_that_another_process_interrupted_is_not_forgotten(gv: Proces
     assert_eq!(texts(&read(&gv.app, &ended, 0, true).await.0), ["first", "second"]);
 }
 
-async fn a_follower_in_another_process_gets_every_line_at_the_end(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_in_another_process_gets_every_line_at_the_end() {
+    let gv = house().await;
     let held = gv.held().await;
     let other = gv.another();
     let follower = follow(&other.app, &held);
@@ -136,7 +130,9 @@ async fn a_follower_in_another_process_gets_every_line_at_the_end(gv: Process) {
     assert_eq!((texts(&lines), end), (vec!["a", "b"], Some(ended)));
 }
 
-async fn a_reader_gets_the_lines_after_any_number(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_gets_the_lines_after_any_number() {
+    let gv = house().await;
     let held = gv.held().await;
     let ended = gv.run(held, &["a", "b", "c"]).await;
     let (all, _) = read(&gv.app, &ended, 0, true).await;
@@ -150,7 +146,9 @@ async fn a_reader_gets_the_lines_after_any_number(gv: Process) {
     assert_eq!(read(&gv.app, &ended, u64::MAX, true).await, (Vec::new(), Some(ended)));
 }
 
-async fn without_follow_a_log_ends_with_its_last_line(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_follow_a_log_ends_with_its_last_line() {
+    let gv = house().await;
     let held = gv.held().await;
     assert_eq!(read(&gv.app, &held, 0, false).await, (Vec::new(), None));
     let log = gv.app.log_writer(&held);
@@ -163,7 +161,9 @@ async fn without_follow_a_log_ends_with_its_last_line(gv: Process) {
     tokio::time::timeout(PATIENCE, seen).await.expect("a live line is sent soon");
 }
 
-async fn a_log_is_whole_though_no_live_line_was_taken(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_is_whole_though_no_live_line_was_taken() {
+    let gv = house().await;
     let held = gv.held().await;
     // What is closed takes no lines.
     gv.app.live_logs.close(held.id).await.unwrap();
@@ -173,7 +173,9 @@ async fn a_log_is_whole_though_no_live_line_was_taken(gv: Process) {
     assert_eq!((texts(&lines), end), (vec!["a", "b"], Some(ended)));
 }
 
-async fn a_worker_that_woke_too_late_does_not_replace_the_log(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_woke_too_late_does_not_replace_the_log() {
+    let gv = house().await;
     let held = gv.held().await;
     let late = gv.app.log_writer(&held);
     late.say(StepName::Build, "first attempt");
@@ -184,7 +186,9 @@ async fn a_worker_that_woke_too_late_does_not_replace_the_log(gv: Process) {
     assert_eq!(lines.last().unwrap().text, "second attempt");
 }
 
-async fn a_full_log_refuses_lines_and_says_so(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_log_refuses_lines_and_says_so() {
+    let gv = house().await;
     let held = gv.held().await;
     let log = gv.app.log_writer(&held);
     let line = "x".repeat(4_000);
@@ -201,7 +205,9 @@ async fn a_full_log_refuses_lines_and_says_so(gv: Process) {
     assert_eq!(lines.last().unwrap().text, "The build wrote too much.");
 }
 
-async fn a_git_token_is_in_no_copy_of_the_log(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_git_token_is_in_no_copy_of_the_log() {
+    let gv = house().await;
     let waiting =
         gv.submit(SubmitRequest { git_token: Some(Secret::new("hunter22")), ..request(BLOG) }).await;
     let held = gv.take(waiting.id).await;
@@ -212,7 +218,9 @@ async fn a_git_token_is_in_no_copy_of_the_log(gv: Process) {
     assert_eq!(read(&gv.app, &ended, 0, false).await.0, lines);
 }
 
-async fn a_follower_of_what_is_deleted_is_sent_home(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_of_what_is_deleted_is_sent_home() {
+    let gv = house().await;
     let held = gv.held().await;
     let mut following = gv.app.read_log(held.clone(), 0, true);
     let log = gv.app.log_writer(&held);

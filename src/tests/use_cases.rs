@@ -4,7 +4,7 @@
 //! Start with [`house`], which makes the [`Process`]es that the tests work with. Submitting and
 //! moving hosts are here, the sweeper too; logs are in `log_cases`.
 
-use crate::support::database::TestDatabase;
+use crate::support::database::{TestDatabase, fresh};
 use futures_util::future::join_all;
 use gv::adapters::blobs::filesystem::FilesystemBlobs;
 use gv::adapters::cache::local::LocalCache;
@@ -41,68 +41,27 @@ use tokio_util::sync::CancellationToken;
 /// not happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Makes a test of each case for each database.
-macro_rules! cases {
-    ([$($case:ident),+ $(,)?]) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                let database = crate::support::database::TestDatabase::sqlite().await;
-                super::$case(crate::use_cases::house(&database).await).await;
-            })+
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                let Some(database) = crate::support::database::TestDatabase::postgres().await else { return };
-                super::$case(crate::use_cases::house(&database).await).await;
-            })+
-        }
-    };
-}
-pub(crate) use cases;
-
-cases!([
-    the_first_deployment_makes_its_project,
-    first_deployments_at_once_share_one_project,
-    repositories_of_one_name_get_numbered_projects,
-    a_named_project_is_used_whatever_its_repository,
-    settings_of_a_request_go_before_those_of_the_project,
-    of_twelve_submissions_with_one_key_one_is_stored,
-    a_key_that_is_taken_leaves_no_project_behind,
-    redeploying_submits_the_same_again,
-    a_waiting_deployment_is_canceled_at_once,
-    canceling_waits_for_the_worker_that_holds_it,
-    a_deployment_that_goes_live_is_shown_by_its_hosts,
-    the_newest_submission_wins_whatever_finishes_first,
-    racing_publishers_never_leave_an_older_pointer,
-    an_unreadable_pointer_is_written_over,
-    promote_and_rollback_move_a_pointer_and_nothing_else,
-    rollback_goes_back_step_by_step_until_nothing_is_earlier,
-    only_what_is_ready_and_ones_own_can_be_promoted,
-    what_was_submitted_before_a_promotion_does_not_take_production_back,
-    a_deleted_deployment_is_out_of_view_and_its_objects_are_gone,
-    a_deleted_project_is_out_of_view_and_its_objects_are_gone,
-    the_sweeper_rings_in_every_process_for_what_waits,
-    the_sweeper_rings_for_a_lease_that_ran_out,
-    the_sweeper_publishes_what_was_not,
-    a_sweeper_ends_when_told,
-]);
-
 /// What one `gv up` has: a database and objects that others share, and what is its own.
 pub(crate) struct Process {
     pub(crate) app: Arc<App>,
-    database: Arc<dyn Database>,
-    folder: Arc<TempDir>,
     pub(crate) account: UserId,
+    database: Arc<dyn Database>,
+    shared: Arc<Shared>,
 }
 
-pub(crate) async fn house(database: &TestDatabase) -> Process {
-    let database = database.open();
-    let folder = Arc::new(tempfile::tempdir().unwrap());
-    let account = new_account(&*database, "ada@example.com").await;
-    let app = new_app(Arc::clone(&database), folder.path());
-    Process { app, database, folder, account }
+/// Gone with the last process.
+struct Shared {
+    database: TestDatabase,
+    folder: TempDir,
+}
+
+/// A process on a database and a folder of its own, with an account.
+pub(crate) async fn house() -> Process {
+    let (place, database) = fresh().await;
+    let shared = Arc::new(Shared { database: place, folder: tempfile::tempdir().unwrap() });
+    let account = new_account(&database, "ada@example.com").await;
+    let database: Arc<dyn Database> = Arc::new(database);
+    Process { app: new_app(Arc::clone(&database), shared.folder.path()), account, database, shared }
 }
 
 async fn new_account(database: &dyn Database, email: &str) -> UserId {
@@ -161,9 +120,9 @@ pub(crate) const BLOG: &str = "https://git.example.com/ada/blog.git";
 impl Process {
     /// Another process on the same database and the same objects.
     pub(crate) fn another(&self) -> Self {
-        let (database, folder) = (Arc::clone(&self.database), Arc::clone(&self.folder));
-        let app = new_app(Arc::clone(&database), folder.path());
-        Self { app, database, folder, account: self.account }
+        let database: Arc<dyn Database> = Arc::new(self.shared.database.connect());
+        let (shared, account) = (Arc::clone(&self.shared), self.account);
+        Self { app: new_app(Arc::clone(&database), shared.folder.path()), account, database, shared }
     }
 
     pub(crate) async fn submit(&self, request: SubmitRequest) -> Deployment {
@@ -187,8 +146,7 @@ impl Process {
     /// What a worker does once it has the output, in short.
     async fn make_ready(&self, held: Deployment) -> Deployment {
         let now = self.app.clock.now();
-        let commit =
-            Commit { id: "1".repeat(40), message: "A change".into(), branch: Some("main".into()) };
+        let commit = Commit { id: "1".repeat(40), message: "A change".into(), branch: Some("main".into()) };
         let held = self.advance(held.build(now, commit).unwrap()).await;
         let held = self.advance(held.upload(now).unwrap()).await;
         for key in [Key::manifest(held.id), Key::source(held.account, held.id), Key::log(held.id)] {
@@ -216,7 +174,7 @@ impl Process {
 
     /// The names of all objects but the hosts'.
     fn content(&self) -> Vec<String> {
-        let files = walkdir::WalkDir::new(self.folder.path()).into_iter().map(Result::unwrap);
+        let files = walkdir::WalkDir::new(self.shared.folder.path()).into_iter().map(Result::unwrap);
         let files = files.filter(|entry| entry.file_type().is_file());
         let path = |entry: walkdir::DirEntry| entry.path().display().to_string();
         let mut names: Vec<_> = files.map(path).filter(|path| !path.contains("/hosts/")).collect();
@@ -230,7 +188,9 @@ impl Process {
     }
 }
 
-async fn the_first_deployment_makes_its_project(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_deployment_makes_its_project() {
+    let gv = house().await;
     let first = gv.submit(request(BLOG)).await;
     let project = gv.database.find_project(gv.account, &name("blog")).await.unwrap().unwrap();
     assert_eq!((first.project, first.state.clone()), (project.id, State::Queued));
@@ -245,13 +205,17 @@ async fn the_first_deployment_makes_its_project(gv: Process) {
     assert!(heard.contains(&first.id) && heard.contains(&second.id));
 }
 
-async fn first_deployments_at_once_share_one_project(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_deployments_at_once_share_one_project() {
+    let gv = house().await;
     let submitted = join_all((0..8).map(|_| gv.submit(request(BLOG)))).await;
     assert!(submitted.iter().all(|deployment| deployment.project == submitted[0].project));
     assert_eq!(gv.projects().await, ["blog"]);
 }
 
-async fn repositories_of_one_name_get_numbered_projects(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repositories_of_one_name_get_numbered_projects() {
+    let gv = house().await;
     for owner in ["ada", "bob", "cleo"] {
         gv.submit(request(&format!("https://git.example.com/{owner}/blog.git"))).await;
     }
@@ -260,7 +224,9 @@ async fn repositories_of_one_name_get_numbered_projects(gv: Process) {
     assert_eq!(gv.projects().await.len(), 3);
 }
 
-async fn a_named_project_is_used_whatever_its_repository(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_named_project_is_used_whatever_its_repository() {
+    let gv = house().await;
     let named = |repo| SubmitRequest { project: Some(name("site")), ..request(repo) };
     let submitted = join_all((0..4).map(|_| gv.submit(named(BLOG)))).await;
     let other = gv.submit(named("https://git.example.com/other.git")).await;
@@ -268,7 +234,9 @@ async fn a_named_project_is_used_whatever_its_repository(gv: Process) {
     assert_eq!(gv.projects().await, ["site"]);
 }
 
-async fn settings_of_a_request_go_before_those_of_the_project(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_of_a_request_go_before_those_of_the_project() {
+    let gv = house().await;
     let settings = |build: &str, output: Option<&str>| BuildSettings {
         build_command: Some(build.parse().unwrap()),
         output_dir: output.map(|dir| dir.parse().unwrap()),
@@ -290,7 +258,9 @@ fn key(request: &str) -> IdempotencyKey {
     IdempotencyKey { key: "once".into(), fingerprint: Digest::of(request.as_bytes()) }
 }
 
-async fn of_twelve_submissions_with_one_key_one_is_stored(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_twelve_submissions_with_one_key_one_is_stored() {
+    let gv = house().await;
     let submitting = (0..12).map(|_| gv.app.submit(gv.account, request(BLOG), Some(key("a"))));
     let (mut new, mut repeated) = (Vec::new(), Vec::new());
     for submitted in join_all(submitting).await {
@@ -305,7 +275,9 @@ async fn of_twelve_submissions_with_one_key_one_is_stored(gv: Process) {
     assert_eq!(gv.projects().await, ["blog"]);
 }
 
-async fn a_key_that_is_taken_leaves_no_project_behind(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_taken_leaves_no_project_behind() {
+    let gv = house().await;
     gv.app.submit(gv.account, request(BLOG), Some(key("a"))).await.unwrap();
     let other = request("https://git.example.com/other.git");
     let submitted = gv.app.submit(gv.account, other, Some(key("b"))).await.unwrap();
@@ -313,7 +285,9 @@ async fn a_key_that_is_taken_leaves_no_project_behind(gv: Process) {
     assert_eq!(gv.projects().await, ["blog"]);
 }
 
-async fn redeploying_submits_the_same_again(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redeploying_submits_the_same_again() {
+    let gv = house().await;
     let first = SubmitRequest {
         target: Target::Preview,
         reference: Some("v1".parse().unwrap()),
@@ -332,7 +306,9 @@ async fn redeploying_submits_the_same_again(gv: Process) {
     assert_eq!(gv.app.redeploy(stranger, first.id, None, None).await.unwrap(), None);
 }
 
-async fn a_waiting_deployment_is_canceled_at_once(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiting_deployment_is_canceled_at_once() {
+    let gv = house().await;
     let waiting = gv.submit(request(BLOG)).await;
     let canceled = gv.app.cancel(gv.account, waiting.id).await.unwrap().unwrap();
     assert_eq!(canceled.state.name(), StateName::Canceled);
@@ -341,7 +317,9 @@ async fn a_waiting_deployment_is_canceled_at_once(gv: Process) {
     assert_eq!(gv.app.cancel(stranger, waiting.id).await.unwrap(), None);
 }
 
-async fn canceling_waits_for_the_worker_that_holds_it(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn canceling_waits_for_the_worker_that_holds_it() {
+    let gv = house().await;
     let held = gv.submit(request(BLOG)).await;
     let held = gv.take(held.id).await;
     let mut notices = gv.app.notices.subscribe().await.unwrap();
@@ -356,7 +334,9 @@ async fn canceling_waits_for_the_worker_that_holds_it(gv: Process) {
     assert_eq!(canceled.unwrap().unwrap().state, ended.state);
 }
 
-async fn a_deployment_that_goes_live_is_shown_by_its_hosts(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_that_goes_live_is_shown_by_its_hosts() {
+    let gv = house().await;
     let mut notices = gv.app.notices.subscribe().await.unwrap();
     let live = gv.deploy(request(BLOG)).await;
     let own = format!("blog-{}.example.com", live.id.body());
@@ -374,7 +354,9 @@ async fn a_deployment_that_goes_live_is_shown_by_its_hosts(gv: Process) {
     assert_eq!(gv.shown("blog-git-main.example.com").await, Some(preview.id));
 }
 
-async fn the_newest_submission_wins_whatever_finishes_first(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_submission_wins_whatever_finishes_first() {
+    let gv = house().await;
     let mut held = Vec::new();
     for _ in 0..3 {
         let waiting = gv.submit(request(BLOG)).await;
@@ -390,7 +372,9 @@ async fn the_newest_submission_wins_whatever_finishes_first(gv: Process) {
     assert_eq!(gv.shown("blog-git-main.example.com").await, Some(newest));
 }
 
-async fn racing_publishers_never_leave_an_older_pointer(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn racing_publishers_never_leave_an_older_pointer() {
+    let gv = house().await;
     let other = gv.another();
     let ready = [gv.deploy(request(BLOG)).await, gv.deploy(request(BLOG)).await];
     let host = Hostname::parse("blog.example.com").unwrap();
@@ -414,7 +398,9 @@ async fn racing_publishers_never_leave_an_older_pointer(gv: Process) {
     }
 }
 
-async fn an_unreadable_pointer_is_written_over(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreadable_pointer_is_written_over() {
+    let gv = house().await;
     let live = gv.deploy(request(BLOG)).await;
     let host = Hostname::parse("blog.example.com").unwrap();
     gv.app.blobs.put(&Key::host(&host), Body::Bytes("{".into())).await.unwrap();
@@ -423,7 +409,9 @@ async fn an_unreadable_pointer_is_written_over(gv: Process) {
     assert_eq!(gv.shown("blog.example.com").await, Some(live.id));
 }
 
-async fn promote_and_rollback_move_a_pointer_and_nothing_else(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promote_and_rollback_move_a_pointer_and_nothing_else() {
+    let gv = house().await;
     let first = gv.deploy(request(BLOG)).await;
     let preview = gv.deploy(SubmitRequest { target: Target::Preview, ..request(BLOG) }).await;
     let content = gv.content();
@@ -437,7 +425,9 @@ async fn promote_and_rollback_move_a_pointer_and_nothing_else(gv: Process) {
     assert_eq!(gv.content(), content);
 }
 
-async fn rollback_goes_back_step_by_step_until_nothing_is_earlier(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rollback_goes_back_step_by_step_until_nothing_is_earlier() {
+    let gv = house().await;
     let project = name("blog");
     let none = gv.app.rollback(gv.account, &project, None).await.unwrap();
     assert_eq!(none, Move::NotFound);
@@ -455,7 +445,9 @@ async fn rollback_goes_back_step_by_step_until_nothing_is_earlier(gv: Process) {
     assert_eq!(moved, Move::NothingEarlier);
 }
 
-async fn only_what_is_ready_and_ones_own_can_be_promoted(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_is_ready_and_ones_own_can_be_promoted() {
+    let gv = house().await;
     let ready = gv.deploy(request(BLOG)).await;
     let waiting = gv.submit(request(BLOG)).await;
     assert_eq!(gv.app.promote(gv.account, waiting.id).await.unwrap(), Move::NotReady);
@@ -473,7 +465,9 @@ async fn only_what_is_ready_and_ones_own_can_be_promoted(gv: Process) {
     assert_eq!(gv.shown("blog.example.com").await, Some(ready.id));
 }
 
-async fn what_was_submitted_before_a_promotion_does_not_take_production_back(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_submitted_before_a_promotion_does_not_take_production_back() {
+    let gv = house().await;
     let first = gv.deploy(request(BLOG)).await;
     gv.deploy(request(BLOG)).await;
     let slow = gv.submit(request(BLOG)).await;
@@ -485,7 +479,9 @@ async fn what_was_submitted_before_a_promotion_does_not_take_production_back(gv:
     assert_eq!(gv.shown("blog.example.com").await, Some(later.id));
 }
 
-async fn a_deleted_deployment_is_out_of_view_and_its_objects_are_gone(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_deployment_is_out_of_view_and_its_objects_are_gone() {
+    let gv = house().await;
     let first = gv.deploy(request(BLOG)).await;
     let content = gv.content();
     let preview = gv.deploy(SubmitRequest { target: Target::Preview, ..request(BLOG) }).await;
@@ -500,7 +496,9 @@ async fn a_deleted_deployment_is_out_of_view_and_its_objects_are_gone(gv: Proces
     assert_eq!(gv.shown("blog.example.com").await, Some(first.id));
 }
 
-async fn a_deleted_project_is_out_of_view_and_its_objects_are_gone(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_project_is_out_of_view_and_its_objects_are_gone() {
+    let gv = house().await;
     let first = gv.deploy(request(BLOG)).await;
     gv.deploy(request(BLOG)).await;
     let deleted = gv.app.delete_project(gv.account, &name("blog")).await.unwrap();
@@ -526,7 +524,9 @@ async fn with_sweeper<T>(gv: &Process, work: impl Future<Output = T>) -> T {
     done
 }
 
-async fn the_sweeper_rings_in_every_process_for_what_waits(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sweeper_rings_in_every_process_for_what_waits() {
+    let gv = house().await;
     // Its bell rings in the first process, where nobody listens.
     let waiting = gv.submit(request(BLOG)).await;
     let other = gv.another();
@@ -535,7 +535,9 @@ async fn the_sweeper_rings_in_every_process_for_what_waits(gv: Process) {
     assert_eq!(heard.deployment, waiting.id);
 }
 
-async fn the_sweeper_rings_for_a_lease_that_ran_out(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sweeper_rings_for_a_lease_that_ran_out() {
+    let gv = house().await;
     let held = gv.submit(request(BLOG)).await;
     gv.take(held.id).await;
     let other = gv.another();
@@ -545,7 +547,9 @@ async fn the_sweeper_rings_for_a_lease_that_ran_out(gv: Process) {
     assert_eq!(other.take(held.id).await.attempt, 2);
 }
 
-async fn the_sweeper_publishes_what_was_not(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sweeper_publishes_what_was_not() {
+    let gv = house().await;
     let first = gv.deploy(request(BLOG)).await;
     let second = gv.deploy(request(BLOG)).await;
     let host = Hostname::parse("blog.example.com").unwrap();
@@ -561,6 +565,8 @@ async fn the_sweeper_publishes_what_was_not(gv: Process) {
     assert_eq!(gv.shown("blog.example.com").await, Some(first.id));
 }
 
-async fn a_sweeper_ends_when_told(gv: Process) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweeper_ends_when_told() {
+    let gv = house().await;
     with_sweeper(&gv, async {}).await;
 }
