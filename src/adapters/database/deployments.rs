@@ -1,0 +1,401 @@
+//! Deployments as people meet them: submitted, listed, cancelled, deleted. What workers do with
+//! them is in [`super::leases`].
+//!
+//! Start with [`Progress`], which says what of a deployment is ever written again.
+
+use crate::adapters::database::Database;
+use crate::adapters::database::dialect::{self, locked};
+use crate::adapters::database::fault::Fault;
+use crate::adapters::database::hosts::HostRow;
+use crate::adapters::database::leases;
+use crate::adapters::database::rows::{
+    from_json, from_word, json, micros, number, parsed, parsed_if_any, time, word,
+};
+use crate::adapters::database::schema::{deployments, hosts, idempotency_keys, projects};
+use crate::adapters::database::{read, transact};
+use crate::domain::deployment::{Deployment, SourceRequest, State, StateName};
+use crate::domain::host::HostRecord;
+use crate::domain::id::{DeploymentId, ProjectId, UserId};
+use crate::domain::secret::Secret;
+use crate::ports::deployments::{
+    Backlog, Claim, Deletion, DeploymentFilter, Deployments, IdempotencyKey, Renewal, Submitted,
+};
+use crate::ports::error::StoreError;
+use async_trait::async_trait;
+use diesel::dsl::exists;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// How long a client's key stands for its submission.
+const KEY_LIFETIME: time::Duration = time::Duration::DAY;
+
+/// What was submitted: written once.
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = deployments, treat_none_as_default_value = false)]
+pub(super) struct Submission {
+    id: String,
+    account: String,
+    project: String,
+    project_name: String,
+    target: String,
+    repo_url: String,
+    reference: Option<String>,
+    created_at: i64,
+}
+
+/// What became of it: written over by compare-and-set on the revision, which it does not hold.
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = deployments, treat_none_as_default_value = false, treat_none_as_null = true)]
+pub(super) struct Progress {
+    attempt: i64,
+    losses: i64,
+    git_token: Option<String>,
+    settings: String,
+    env: String,
+    git_commit: Option<String>,
+    state: String,
+    state_at: Option<i64>,
+    files: Option<i64>,
+    bytes: Option<i64>,
+    failure: Option<String>,
+    reused: bool,
+    started_at: Option<i64>,
+    steps: String,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = deployments)]
+pub(super) struct DeploymentRow {
+    seq: i64,
+    revision: i64,
+    cancel_requested: bool,
+    #[diesel(embed)]
+    submission: Submission,
+    #[diesel(embed)]
+    progress: Progress,
+}
+
+impl TryFrom<&Deployment> for Submission {
+    type Error = Fault;
+
+    fn try_from(deployment: &Deployment) -> Result<Self, Fault> {
+        Ok(Self {
+            id: deployment.id.to_string(),
+            account: deployment.account.to_string(),
+            project: deployment.project.to_string(),
+            project_name: deployment.project_name.to_string(),
+            target: word(&deployment.target)?,
+            repo_url: deployment.source.repo_url.to_string(),
+            reference: deployment.source.reference.as_ref().map(ToString::to_string),
+            created_at: micros(deployment.created_at),
+        })
+    }
+}
+
+impl TryFrom<&Deployment> for Progress {
+    type Error = Fault;
+
+    fn try_from(deployment: &Deployment) -> Result<Self, Fault> {
+        let count = |count: u64| i64::try_from(count).map_err(Fault::defect);
+        let (state_at, files, bytes, failure) = match &deployment.state {
+            State::Queued => (None, None, None, None),
+            State::Cloning { since } | State::Building { since } | State::Uploading { since } => {
+                (Some(*since), None, None, None)
+            }
+            State::Ready { at, files, bytes } => {
+                (Some(*at), Some(count(*files)?), Some(count(*bytes)?), None)
+            }
+            State::Failed { at, failure } => (Some(*at), None, None, Some(json(failure)?)),
+            State::Canceled { at } => (Some(*at), None, None, None),
+        };
+        // Nothing clones any more, so nothing needs it.
+        let git_token = deployment.source.git_token.as_ref().filter(|_| !deployment.state.is_ended());
+        Ok(Self {
+            attempt: deployment.attempt.into(),
+            losses: deployment.losses.into(),
+            git_token: git_token.map(|token| token.expose().to_owned()),
+            settings: json(&deployment.settings)?,
+            env: json(&deployment.env)?,
+            git_commit: deployment.commit.as_ref().map(json).transpose()?,
+            state: deployment.state.name().word().to_owned(),
+            state_at: state_at.map(micros),
+            files,
+            bytes,
+            failure,
+            reused: deployment.reused,
+            started_at: deployment.started_at.map(micros),
+            steps: json(&deployment.steps)?,
+        })
+    }
+}
+
+impl Progress {
+    fn state(&self) -> Result<State, Fault> {
+        let missing =
+            |column| Fault::corrupt(format!("deployments.{column} is empty in state {}", self.state));
+        let at = || time("deployments.state_at", self.state_at.ok_or_else(|| missing("state_at"))?);
+        Ok(match parsed("deployments.state", &self.state)? {
+            StateName::Queued => State::Queued,
+            StateName::Cloning => State::Cloning { since: at()? },
+            StateName::Building => State::Building { since: at()? },
+            StateName::Uploading => State::Uploading { since: at()? },
+            StateName::Ready => State::Ready {
+                at: at()?,
+                files: number("deployments.files", self.files.ok_or_else(|| missing("files"))?)?,
+                bytes: number("deployments.bytes", self.bytes.ok_or_else(|| missing("bytes"))?)?,
+            },
+            StateName::Failed => {
+                let failure = self.failure.as_deref().ok_or_else(|| missing("failure"))?;
+                State::Failed { at: at()?, failure: from_json("deployments.failure", failure)? }
+            }
+            StateName::Canceled => State::Canceled { at: at()? },
+        })
+    }
+}
+
+impl TryFrom<DeploymentRow> for Deployment {
+    type Error = Fault;
+
+    fn try_from(row: DeploymentRow) -> Result<Self, Fault> {
+        let DeploymentRow { seq, revision, cancel_requested, submission, progress } = row;
+        Ok(Self {
+            id: parsed("deployments.id", &submission.id)?,
+            account: parsed("deployments.account", &submission.account)?,
+            project: parsed("deployments.project", &submission.project)?,
+            project_name: parsed("deployments.project_name", &submission.project_name)?,
+            seq,
+            revision,
+            attempt: number("deployments.attempt", progress.attempt)?,
+            losses: number("deployments.losses", progress.losses)?,
+            target: from_word("deployments.target", &submission.target)?,
+            source: SourceRequest {
+                repo_url: parsed("deployments.repo_url", &submission.repo_url)?,
+                reference: parsed_if_any("deployments.reference", submission.reference.as_deref())?,
+                git_token: progress.git_token.as_deref().map(Secret::new),
+            },
+            settings: from_json("deployments.settings", &progress.settings)?,
+            env: from_json("deployments.env", &progress.env)?,
+            commit: progress
+                .git_commit
+                .as_deref()
+                .map(|commit| from_json("deployments.git_commit", commit))
+                .transpose()?,
+            state: progress.state()?,
+            cancel_requested,
+            reused: progress.reused,
+            created_at: time("deployments.created_at", submission.created_at)?,
+            started_at: progress.started_at.map(|at| time("deployments.started_at", at)).transpose()?,
+            steps: from_json("deployments.steps", &progress.steps)?,
+        })
+    }
+}
+
+#[async_trait]
+impl Deployments for Database {
+    async fn submit(
+        &self,
+        deployment: Deployment,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Submitted, StoreError> {
+        let (id, account) = (deployment.id.to_string(), deployment.account.to_string());
+        let created_at = micros(deployment.created_at);
+        let expired = micros(deployment.created_at - KEY_LIFETIME);
+        transact!(self, "storing a deployment", |conn| {
+            let used_before = key.map(|key| (key, key.fingerprint.to_string()));
+            if let Some((key, fingerprint)) = &used_before {
+                let old = idempotency_keys::table
+                    .filter(idempotency_keys::account.eq(&account))
+                    .filter(idempotency_keys::created_at.le(expired));
+                diesel::delete(old).execute(conn).await?;
+                // Of several at once PostgreSQL lets one in; the others wait here for its commit.
+                let new = diesel::insert_into(idempotency_keys::table)
+                    .values((
+                        idempotency_keys::account.eq(&account),
+                        idempotency_keys::name.eq(&key.key),
+                        idempotency_keys::fingerprint.eq(fingerprint),
+                        idempotency_keys::created_at.eq(created_at),
+                    ))
+                    .on_conflict_do_nothing();
+                if new.execute(conn).await? == 0 {
+                    let named = idempotency_keys::table
+                        .filter(idempotency_keys::account.eq(&account))
+                        .filter(idempotency_keys::name.eq(&key.key))
+                        .filter(idempotency_keys::fingerprint.eq(fingerprint))
+                        .select(idempotency_keys::deployment);
+                    let same = deployments::table
+                        .filter(deployments::id.nullable().eq_any(named))
+                        .filter(deployments::account.eq(&account))
+                        .select(DeploymentRow::as_select());
+                    return match same.first(conn).await.optional()? {
+                        Some(row) => Ok(Submitted::Repeated(row.try_into()?)),
+                        None => Ok(Submitted::KeyTaken),
+                    };
+                }
+            }
+            // Whoever submits announces: the sweeper looks only when that was long ago.
+            let values = (
+                Submission::try_from(&deployment)?,
+                Progress::try_from(&deployment)?,
+                deployments::revision.eq(deployment.revision),
+                deployments::cancel_requested.eq(deployment.cancel_requested),
+                deployments::announced_at.eq(dialect::now()),
+            );
+            let stored = diesel::insert_into(deployments::table)
+                .values(values)
+                .returning(DeploymentRow::as_returning())
+                .get_result(conn)
+                .await?;
+            if let Some((key, _)) = &used_before {
+                let row = idempotency_keys::table.find((&account, &key.key));
+                diesel::update(row).set(idempotency_keys::deployment.eq(&id)).execute(conn).await?;
+            }
+            Ok(Submitted::New(stored.try_into()?))
+        })
+    }
+
+    async fn find_deployment(
+        &self,
+        account: UserId,
+        id: DeploymentId,
+    ) -> Result<Option<Deployment>, StoreError> {
+        let (account, id) = (account.to_string(), id.to_string());
+        read!(self, "reading a deployment", |conn| {
+            let query = deployments::table
+                .filter(deployments::id.eq(&id).and(deployments::account.eq(&account)))
+                .select(DeploymentRow::as_select());
+            query.first(conn).await.optional()?.map(Deployment::try_from).transpose()
+        })
+    }
+
+    async fn list_deployments(
+        &self,
+        account: UserId,
+        filter: DeploymentFilter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Deployment>, StoreError> {
+        let account = account.to_string();
+        let project = filter.project.map(|project| project.to_string());
+        read!(self, "listing deployments", |conn| {
+            let mut query = deployments::table
+                .filter(deployments::account.eq(&account))
+                .order(deployments::seq.desc())
+                .limit(limit.into())
+                .select(DeploymentRow::as_select())
+                .into_boxed();
+            if let Some(project) = &project {
+                query = query.filter(deployments::project.eq(project));
+            }
+            if let Some(state) = filter.state {
+                query = query.filter(deployments::state.eq(state.word()));
+            }
+            if let Some(before) = before {
+                query = query.filter(deployments::seq.lt(before));
+            }
+            query.load(conn).await?.into_iter().map(Deployment::try_from).collect()
+        })
+    }
+
+    async fn previous_ready(
+        &self,
+        account: UserId,
+        project: ProjectId,
+        before: i64,
+    ) -> Result<Option<Deployment>, StoreError> {
+        let (account, project) = (account.to_string(), project.to_string());
+        read!(self, "reading the deployment before", |conn| {
+            let query = deployments::table
+                .filter(deployments::project.eq(&project).and(deployments::account.eq(&account)))
+                .filter(deployments::state.eq("ready").and(deployments::target.eq("production")))
+                .filter(deployments::seq.lt(before))
+                .order(deployments::seq.desc())
+                .select(DeploymentRow::as_select());
+            query.first(conn).await.optional()?.map(Deployment::try_from).transpose()
+        })
+    }
+
+    async fn queued_before(&self, seq: i64) -> Result<u64, StoreError> {
+        read!(self, "counting queued deployments", |conn| {
+            let query = deployments::table
+                .filter(leases::unfinished())
+                .filter(deployments::state.eq("queued").and(deployments::seq.lt(seq)));
+            number("count", query.count().get_result(conn).await?)
+        })
+    }
+
+    async fn request_cancel(
+        &self,
+        account: UserId,
+        id: DeploymentId,
+        now: OffsetDateTime,
+    ) -> Result<Option<Deployment>, StoreError> {
+        leases::request_cancel(self, account, id, now).await
+    }
+
+    async fn delete_deployment(&self, account: UserId, id: DeploymentId) -> Result<Deletion, StoreError> {
+        let (account, id) = (account.to_string(), id.to_string());
+        transact!(self, "deleting a deployment", |conn| {
+            let own =
+                deployments::table.filter(deployments::id.eq(&id).and(deployments::account.eq(&account)));
+            // The project first, as everything that moves its hosts does.
+            let project = own.select(deployments::project).first::<String>(conn).await.optional()?;
+            let Some(project) = project else { return Ok(Deletion::NotFound) };
+            locked(projects::table.find(&project).select(projects::id)).load::<String>(conn).await?;
+            let state = locked(own.select(deployments::state)).get_result::<String>(conn).await.optional()?;
+            let Some(state) = state else { return Ok(Deletion::NotFound) };
+            if !parsed::<StateName>("deployments.state", &state)?.is_ended() {
+                return Ok(Deletion::NotEnded);
+            }
+            let showing = hosts::table.filter(hosts::deployment.eq(&id));
+            let live = diesel::select(exists(showing.filter(hosts::kind.eq("production"))));
+            if live.get_result(conn).await? {
+                return Ok(Deletion::InProduction);
+            }
+            let emptied = diesel::update(showing)
+                .set((
+                    hosts::deployment.eq(None::<String>),
+                    hosts::revision.eq(hosts::revision + 1),
+                    hosts::moved_at.eq(dialect::now()),
+                ))
+                .returning(HostRow::as_returning());
+            let emptied = emptied.get_results::<HostRow>(conn).await?;
+            diesel::delete(own).execute(conn).await?;
+            let mut hosts =
+                emptied.into_iter().map(HostRecord::try_from).collect::<Result<Vec<_>, Fault>>()?;
+            hosts.sort_unstable_by(|one, other| one.host.cmp(&other.host));
+            Ok(Deletion::Deleted(hosts))
+        })
+    }
+
+    async fn claim(
+        &self,
+        id: DeploymentId,
+        worker: &str,
+        lease: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Claim, StoreError> {
+        leases::claim(self, id, worker, lease, now).await
+    }
+
+    async fn renew(&self, id: DeploymentId, attempt: u32, lease: Duration) -> Result<Renewal, StoreError> {
+        leases::renew(self, id, attempt, lease).await
+    }
+
+    async fn advance(&self, next: Deployment) -> Result<Option<Deployment>, StoreError> {
+        leases::advance(self, &next).await
+    }
+
+    async fn take_unannounced(&self, quiet: Duration, limit: u32) -> Result<Vec<DeploymentId>, StoreError> {
+        leases::take_unannounced(self, quiet, limit).await
+    }
+
+    async fn abandon(&self, worker: &str) -> Result<u64, StoreError> {
+        leases::abandon(self, worker).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        leases::backlog(self).await
+    }
+}

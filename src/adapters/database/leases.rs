@@ -1,0 +1,204 @@
+//! Who works on a deployment: the half of `Deployments` that workers and the sweeper use.
+//!
+//! A row that is held has a worker and the end of its lease, by the database's clock. Every write
+//! of a deployment's progress raises its revision and names the one that it was read at; renewing
+//! a lease and asking for a stop do not, since they must not make the holder's next write fail.
+//!
+//! Start with [`claim`].
+
+use crate::adapters::database::Database;
+use crate::adapters::database::deployments::{DeploymentRow, Progress};
+use crate::adapters::database::dialect::{self, locked, unlocked_only};
+use crate::adapters::database::fault::Fault;
+use crate::adapters::database::rows::{number, parsed};
+use crate::adapters::database::schema::deployments;
+use crate::adapters::database::{change, read, transact};
+use crate::domain::deployment::{Deployment, State, StateName};
+use crate::domain::id::{DeploymentId, UserId};
+use crate::ports::deployments::{Backlog, Claim, Renewal};
+use crate::ports::error::StoreError;
+use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
+use diesel::prelude::*;
+use diesel::sql_types::Bool;
+use diesel_async::RunQueryDsl;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// What waits or is held. In the words of the partial index, which neither database recognises in
+/// bound values.
+pub(super) fn unfinished() -> SqlLiteral<Bool> {
+    sql("state IN ('queued', 'cloning', 'building', 'uploading')")
+}
+
+pub(super) async fn claim(
+    db: &Database,
+    id: DeploymentId,
+    worker: &str,
+    lease: Duration,
+    now: OffsetDateTime,
+) -> Result<Claim, StoreError> {
+    let id = id.to_string();
+    transact!(db, "taking a deployment", |conn| {
+        let query = deployments::table
+            .filter(deployments::id.eq(&id))
+            .select((DeploymentRow::as_select(), deployments::lease_until.gt(dialect::now())));
+        let found = locked(query).get_result::<(DeploymentRow, bool)>(conn).await.optional()?;
+        let Some((row, held)) = found else { return Ok(Claim::Over) };
+        let mut present = Deployment::try_from(row)?;
+        if present.state.is_ended() {
+            return Ok(Claim::Over);
+        }
+        if held {
+            return Ok(Claim::Held);
+        }
+        // Whoever had it went silent, be it under the same name: a build that kills its worker
+        // each time must not be taken for ever.
+        if present.state != State::Queued {
+            present.losses += 1;
+        }
+        let revision = present.revision;
+        let taken = present.take(now).map_err(Fault::defect)?;
+        let unchanged =
+            deployments::table.filter(deployments::id.eq(&id).and(deployments::revision.eq(revision)));
+        let taken = diesel::update(unchanged)
+            .set((
+                Progress::try_from(&taken)?,
+                deployments::revision.eq(revision + 1),
+                deployments::lease_worker.eq(worker),
+                deployments::lease_until.eq(dialect::from_now(lease)),
+                // That announcement has done its work: if the lease runs out, another is due.
+                deployments::announced_at.eq(0),
+            ))
+            .returning(DeploymentRow::as_returning());
+        match taken.get_result(conn).await.optional()? {
+            Some(row) => Ok(Claim::Taken(Box::new(row.try_into()?))),
+            None => Ok(Claim::Held),
+        }
+    })
+}
+
+pub(super) async fn renew(
+    db: &Database,
+    id: DeploymentId,
+    attempt: u32,
+    lease: Duration,
+) -> Result<Renewal, StoreError> {
+    let id = id.to_string();
+    change!(db, "renewing a lease", |conn| {
+        let own = deployments::table
+            .filter(deployments::id.eq(&id).and(deployments::attempt.eq(i64::from(attempt))))
+            .filter(deployments::lease_worker.is_not_null());
+        let renewed = diesel::update(own)
+            .set(deployments::lease_until.eq(dialect::from_now(lease)))
+            .returning(deployments::cancel_requested);
+        let renewed = renewed.get_result(conn).await.optional()?;
+        Ok(renewed.map_or(Renewal::Lost, |cancel_requested| Renewal::Held { cancel_requested }))
+    })
+}
+
+pub(super) async fn advance(db: &Database, next: &Deployment) -> Result<Option<Deployment>, StoreError> {
+    let id = next.id.to_string();
+    // Back in the queue or ended, nobody holds it; back in the queue, it is to be announced again.
+    let let_go = !StateName::HELD.contains(&next.state.name());
+    change!(db, "writing a deployment's progress", |conn| {
+        let unchanged =
+            deployments::table.filter(deployments::id.eq(&id).and(deployments::revision.eq(next.revision)));
+        let released = let_go.then_some((
+            deployments::lease_worker.eq(None::<String>),
+            deployments::lease_until.eq(0),
+            deployments::announced_at.eq(0),
+        ));
+        let written = diesel::update(unchanged)
+            .set((
+                Progress::try_from(next)?,
+                deployments::revision.eq(next.revision + 1),
+                // A stop that was asked for since this revision was read is not forgotten.
+                next.cancel_requested.then_some(deployments::cancel_requested.eq(true)),
+                released,
+            ))
+            .returning(DeploymentRow::as_returning());
+        written.get_result(conn).await.optional()?.map(Deployment::try_from).transpose()
+    })
+}
+
+pub(super) async fn request_cancel(
+    db: &Database,
+    account: UserId,
+    id: DeploymentId,
+    now: OffsetDateTime,
+) -> Result<Option<Deployment>, StoreError> {
+    let (account, id) = (account.to_string(), id.to_string());
+    transact!(db, "cancelling a deployment", |conn| {
+        let own = deployments::table.filter(deployments::id.eq(&id).and(deployments::account.eq(&account)));
+        let query = locked(own.select(DeploymentRow::as_select()));
+        let Some(row) = query.get_result::<DeploymentRow>(conn).await.optional()? else { return Ok(None) };
+        let present = Deployment::try_from(row)?;
+        let row = match present.state {
+            State::Queued => {
+                let revision = present.revision;
+                let canceled = present.cancel(now).map_err(Fault::defect)?;
+                let changes = (Progress::try_from(&canceled)?, deployments::revision.eq(revision + 1));
+                let canceled = diesel::update(own).set(changes).returning(DeploymentRow::as_returning());
+                canceled.get_result(conn).await?
+            }
+            State::Cloning { .. } | State::Building { .. } | State::Uploading { .. } => {
+                let word = deployments::cancel_requested.eq(true);
+                let left = diesel::update(own).set(word).returning(DeploymentRow::as_returning());
+                left.get_result(conn).await?
+            }
+            State::Ready { .. } | State::Failed { .. } | State::Canceled { .. } => return Ok(Some(present)),
+        };
+        Ok(Some(row.try_into()?))
+    })
+}
+
+pub(super) async fn take_unannounced(
+    db: &Database,
+    quiet: Duration,
+    limit: u32,
+) -> Result<Vec<DeploymentId>, StoreError> {
+    transact!(db, "taking deployments to announce", |conn| {
+        let query = deployments::table
+            .filter(unfinished())
+            .filter(deployments::lease_until.le(dialect::now()))
+            .filter(deployments::announced_at.le(dialect::ago(quiet)))
+            .order(deployments::seq)
+            .limit(limit.into())
+            .select((deployments::seq, deployments::id));
+        let due = unlocked_only(query).load::<(i64, String)>(conn).await?;
+        let numbers: Vec<i64> = due.iter().map(|(seq, _)| *seq).collect();
+        diesel::update(deployments::table.filter(deployments::seq.eq_any(&numbers)))
+            .set(deployments::announced_at.eq(dialect::now()))
+            .execute(conn)
+            .await?;
+        due.iter().map(|(_, id)| parsed("deployments.id", id)).collect()
+    })
+}
+
+pub(super) async fn abandon(db: &Database, worker: &str) -> Result<u64, StoreError> {
+    change!(db, "ending the leases of a worker", |conn| {
+        let held = deployments::table.filter(unfinished()).filter(deployments::lease_worker.eq(worker));
+        let ended = diesel::update(held).set((
+            deployments::lease_worker.eq(None::<String>),
+            deployments::lease_until.eq(0),
+            deployments::announced_at.eq(0),
+        ));
+        Ok(ended.execute(conn).await? as u64)
+    })
+}
+
+pub(super) async fn backlog(db: &Database) -> Result<Backlog, StoreError> {
+    read!(db, "counting the deployments that wait", |conn| {
+        let queued = || deployments::table.filter(unfinished()).filter(deployments::state.eq("queued"));
+        let waiting = queued().count().get_result::<i64>(conn).await?;
+        let oldest = queued()
+            .order(deployments::seq)
+            .select((deployments::created_at, dialect::now()))
+            .first::<(i64, i64)>(conn)
+            .await
+            .optional()?;
+        let oldest_s = oldest.map_or(0, |(since, now)| (now - since).max(0) / 1_000_000);
+        Ok(Backlog { waiting: number("count", waiting)?, oldest_s: number("oldest", oldest_s)? })
+    })
+}
