@@ -11,7 +11,6 @@
 )]
 
 mod behaviour;
-mod log_cases;
 mod ports;
 mod support;
 mod tidy;

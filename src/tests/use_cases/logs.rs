@@ -1,7 +1,7 @@
 //! Logs as their readers see them: while a deployment runs, when it has ended, over attempts and
 //! processes. Start with [`follow`].
 
-use crate::use_cases::{BLOG, Process, house, request};
+use super::{BLOG, PATIENCE, Process, house, request};
 use futures_util::{StreamExt, TryStreamExt};
 use gv::app::App;
 use gv::app::logs::{LogEvent, LogFull};
@@ -12,8 +12,6 @@ use gv::domain::secret::Secret;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a follower is told, lines and end apart.
 type Followed = (Vec<LogLine>, Option<Deployment>);
