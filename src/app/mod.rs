@@ -4,6 +4,7 @@
 //! [`submit`], then [`lease`], then [`publish`]: the way of a deployment.
 
 pub mod accounts;
+pub mod deadline;
 pub mod lease;
 pub mod logs;
 pub mod projects;
@@ -24,7 +25,8 @@ use crate::ports::queue::Queue;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The ports that api and worker share, and the few figures that the use cases go by.
+/// The ports that api and worker share, and the few figures that the use cases go by. Cheap to clone.
+#[derive(Clone)]
 pub struct App {
     pub database: Arc<dyn Database>,
     pub queue: Arc<dyn Queue>,

@@ -1,14 +1,25 @@
 //! From a request to a row that waits: submit, redeploy, cancel, delete.
 
 use crate::app::App;
-use crate::domain::deployment::{Deployment, Target};
-use crate::domain::id::{DeploymentId, UserId};
-use crate::domain::project::ProjectName;
+use crate::app::deadline::{COURTESY, within};
+use crate::app::projects::NewProject;
+use crate::domain::deployment::{Deployment, SourceRequest, State, Target};
+use crate::domain::id::{DeploymentId, ProjectId, UserId};
+use crate::domain::project::{Project, ProjectName};
 use crate::domain::repo::{GitRef, RepoUrl};
 use crate::domain::secret::Secret;
 use crate::domain::settings::{BuildSettings, Variables};
-use crate::ports::deployments::{Deletion, IdempotencyKey, Submitted};
+use crate::ports::deployments::{Deletion, DeploymentFilter, IdempotencyKey, Submitted};
 use crate::ports::error::StoreError;
+use crate::ports::notices::Notice;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a cancel waits for the worker to stop, and how often it looks.
+const CANCEL_WAIT: Duration = Duration::from_secs(2);
+const CANCEL_LOOK: Duration = Duration::from_millis(50);
+/// How many repositories of one name an account may have before it must name projects itself.
+const MOST_NUMBERED: u32 = 1_000;
 
 #[derive(Clone, Debug)]
 pub struct SubmitRequest {
@@ -22,20 +33,52 @@ pub struct SubmitRequest {
     pub git_token: Option<Secret>,
 }
 
+/// A project to deploy into, and whether this very call made it.
+struct Resolved {
+    project: Project,
+    made: bool,
+}
+
 impl App {
     /// Stores a deployment that waits, in its project (made when missing), and rings the bell. A
     /// bell that cannot be rung is no failure: the sweeper rings again.
+    ///
+    /// The request's settings hold for this deployment; those that it leaves out are the project's.
     pub async fn submit(
         &self,
         account: UserId,
         request: SubmitRequest,
         key: Option<IdempotencyKey>,
     ) -> Result<Submitted, StoreError> {
-        unimplemented!("{account} {request:?} {key:?}")
+        let Resolved { project, made } = match &request.project {
+            Some(name) => self.project_named(account, name, &request.repo_url).await?,
+            None => self.project_of_repo(account, &request.repo_url).await?,
+        };
+        let source = SourceRequest {
+            repo_url: request.repo_url,
+            reference: request.reference,
+            git_token: request.git_token,
+        };
+        let settings = request.settings.or(project.settings.clone());
+        let deployment = self.queued(
+            account,
+            (project.id, project.name.clone()),
+            (request.target, source, settings, request.env),
+        );
+        let submitted = self.enqueue(deployment, key).await?;
+        let used = match &submitted {
+            Submitted::New(deployment) | Submitted::Repeated(deployment) => Some(deployment.project),
+            Submitted::KeyTaken => None,
+        };
+        if made && used != Some(project.id) {
+            self.unmake(&project).await;
+        }
+        Ok(submitted)
     }
 
     /// Submits the same again: same repository, reference, settings and variables. The reference
-    /// is resolved anew. `None`: no such deployment of this account.
+    /// is resolved anew. An ended deployment's Git token is forgotten: a private repository needs
+    /// `git_token`. `None`: no such deployment of this account.
     pub async fn redeploy(
         &self,
         account: UserId,
@@ -43,18 +86,187 @@ impl App {
         git_token: Option<Secret>,
         key: Option<IdempotencyKey>,
     ) -> Result<Option<Submitted>, StoreError> {
-        unimplemented!("{account} {id} {git_token:?} {key:?}")
+        let Some(earlier) = self.database.find_deployment(account, id).await? else { return Ok(None) };
+        let git_token = git_token.or(earlier.source.git_token);
+        let source = SourceRequest { git_token, ..earlier.source };
+        let again = self.queued(
+            account,
+            (earlier.project, earlier.project_name),
+            (earlier.target, source, earlier.settings, earlier.env),
+        );
+        self.enqueue(again, key).await.map(Some)
     }
 
     /// Cancels, and waits a moment for the worker that holds it. Returns the deployment as it then
     /// is; one that had ended before is returned unchanged.
     pub async fn cancel(&self, account: UserId, id: DeploymentId) -> Result<Option<Deployment>, StoreError> {
-        unimplemented!("{account} {id}")
+        let asked = self.database.request_cancel(account, id, self.clock.now()).await?;
+        let Some(deployment) = asked else { return Ok(None) };
+        if deployment.state.is_ended() {
+            // Followers of a deployment that had only waited need not wait for their next look.
+            if let Err(error) = within(COURTESY, "closing a live log", self.live_logs.close(id)).await {
+                tracing::debug!(deployment = %id, %error, "its live log was not closed");
+            }
+            return Ok(Some(deployment));
+        }
+        let notice = Notice::CancelRequested { deployment: id };
+        if let Err(error) = within(COURTESY, "publishing a cancellation", self.notices.publish(&notice)).await
+        {
+            tracing::debug!(deployment = %id, %error, "its worker will see the cancellation at its next heartbeat");
+        }
+        self.wait_for_end(deployment).await
     }
 
     /// Deletes an ended deployment, its address and its own objects. Content that other
     /// deployments may share stays.
     pub async fn delete_deployment(&self, account: UserId, id: DeploymentId) -> Result<Deletion, StoreError> {
-        unimplemented!("{account} {id}")
+        let deletion = self.database.delete_deployment(account, id).await?;
+        if let Deletion::Deleted(hosts) = &deletion {
+            tracing::info!(deployment = %id, "deployment deleted");
+            self.clear(account, hosts.clone(), vec![id]).await;
+        }
+        Ok(deletion)
+    }
+
+    /// Rings without making anybody wait: the row is what counts, and the sweeper rings again.
+    fn ring(&self, id: DeploymentId) {
+        let queue = Arc::clone(&self.queue);
+        tokio::spawn(async move {
+            if let Err(error) = within(COURTESY, "announcing a deployment", queue.announce(id)).await {
+                tracing::debug!(deployment = %id, %error, "the bell did not ring: the sweeper will ring again");
+            }
+        });
+    }
+
+    async fn enqueue(
+        &self,
+        deployment: Deployment,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Submitted, StoreError> {
+        let submitted = self.database.submit(deployment, key.as_ref()).await?;
+        if let Submitted::New(deployment) = &submitted {
+            self.ring(deployment.id);
+            let target = match deployment.target {
+                Target::Production => "production",
+                Target::Preview => "preview",
+            };
+            metrics::counter!("gv_deployments_submitted_total", "target" => target).increment(1);
+            tracing::info!(deployment = %deployment.id, project = %deployment.project_name, target, "deployment submitted");
+        }
+        Ok(submitted)
+    }
+
+    fn queued(
+        &self,
+        account: UserId,
+        (project, project_name): (ProjectId, ProjectName),
+        (target, source, settings, env): (Target, SourceRequest, BuildSettings, Variables),
+    ) -> Deployment {
+        let now = self.clock.now();
+        Deployment {
+            id: DeploymentId::new(now, &mut rand::rng()),
+            account,
+            project,
+            project_name,
+            seq: 0,
+            revision: 0,
+            attempt: 0,
+            losses: 0,
+            target,
+            source,
+            settings,
+            env,
+            commit: None,
+            state: State::Queued,
+            cancel_requested: false,
+            reused: false,
+            created_at: now,
+            started_at: None,
+            steps: Vec::new(),
+        }
+    }
+
+    async fn project_named(
+        &self,
+        account: UserId,
+        name: &ProjectName,
+        repo_url: &RepoUrl,
+    ) -> Result<Resolved, StoreError> {
+        // Twice: the project that was in the way of ours may be found, or gone again by then.
+        for _ in 0..2 {
+            if let Some(project) = self.database.find_project(account, name).await? {
+                return Ok(Resolved { project, made: false });
+            }
+            if let Some(project) = self.make_project(account, name.clone(), repo_url).await? {
+                return Ok(Resolved { project, made: true });
+            }
+        }
+        let found = self.database.find_project(account, name).await?;
+        found
+            .map(|project| Resolved { project, made: false })
+            .ok_or_else(|| StoreError::conflict(format!("making the project {name}")))
+    }
+
+    async fn project_of_repo(&self, account: UserId, repo_url: &RepoUrl) -> Result<Resolved, StoreError> {
+        let plain = ProjectName::derive(&repo_url.name());
+        for number in 1..=MOST_NUMBERED {
+            // Asked for again each time: whoever was in the way may have come from the same
+            // repository at the same moment.
+            if let Some(project) = self.database.find_project_by_repo(account, repo_url).await? {
+                return Ok(Resolved { project, made: false });
+            }
+            let name = if number == 1 { plain.clone() } else { plain.numbered(number) };
+            if let Some(project) = self.make_project(account, name.clone(), repo_url).await? {
+                return Ok(Resolved { project, made: true });
+            }
+            // One that was made without a repository takes the first that has its name.
+            if let Some(project) = self.database.find_project(account, &name).await?
+                && project.repo_url.as_ref().is_none_or(|url| url == repo_url)
+            {
+                return Ok(Resolved { project, made: false });
+            }
+        }
+        Err(StoreError::conflict(format!("finding a free name like {plain}: name a project")))
+    }
+
+    async fn make_project(
+        &self,
+        account: UserId,
+        name: ProjectName,
+        repo_url: &RepoUrl,
+    ) -> Result<Option<Project>, StoreError> {
+        let repo_url = Some(repo_url.clone());
+        self.create_project(account, NewProject { name, repo_url, settings: BuildSettings::default() }).await
+    }
+
+    /// Takes back a project that a call made in vain, unless somebody has deployed into it.
+    async fn unmake(&self, project: &Project) {
+        let filter = DeploymentFilter { project: Some(project.id), state: None };
+        let unmade = async {
+            if self.database.list_deployments(project.account, filter, None, 1).await?.is_empty() {
+                self.delete_project(project.account, &project.name).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = unmade.await {
+            tracing::debug!(project = %project.name, %error, "an empty project was left behind");
+        }
+    }
+
+    async fn wait_for_end(&self, asked: Deployment) -> Result<Option<Deployment>, StoreError> {
+        let (account, id) = (asked.account, asked.id);
+        let mut seen = Some(asked);
+        // Counted in looks, so that a slow database is not asked more often than it answers.
+        let looking = async {
+            while seen.as_ref().is_some_and(|deployment| !deployment.state.is_ended()) {
+                tokio::time::sleep(CANCEL_LOOK).await;
+                seen = self.database.find_deployment(account, id).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        match tokio::time::timeout(CANCEL_WAIT, looking).await {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(())) | Err(_) => Ok(seen),
+        }
     }
 }

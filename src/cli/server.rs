@@ -53,7 +53,9 @@ pub fn up(args: &ConfigArgs, up: &UpArgs) -> anyhow::Result<ExitCode> {
     let log = config.log.clone();
     run_until_signal(&log, async move |stop| {
         let demo = if up.demo { Some(DemoServer::start(SystemClock.now())?) } else { None };
-        config.source.allow.extend(demo.iter().map(DemoServer::address));
+        if let Some(demo) = &demo {
+            config.source.allow.push(demo.address()?);
+        }
         let ready = |started: &Started, owner: OwnerSession| {
             announce(started)?;
             if let Some(demo) = &demo {

@@ -5,6 +5,7 @@ use super::{
     Api, Auth, Blobs, Cache, Config, Database, Edge, Limits, Log, LogFormat, Ops, Queue, Registration,
     Source, Worker,
 };
+use crate::domain::address::AllowedHost;
 use crate::domain::host::{Hostname, Scheme, SiteUrls};
 use crate::domain::secret::Secret;
 use crate::domain::settings::Variables;
@@ -214,18 +215,14 @@ fn public(from: &mut Reader) -> Option<SiteUrls> {
     scheme.map(|scheme| SiteUrls { scheme, port: Some(port).filter(|port| *port != 0) })
 }
 
-fn allow(from: &mut Reader) -> Vec<String> {
+fn allow(from: &mut Reader) -> Vec<AllowedHost> {
     let items = from.list("source.allow");
-    for item in &items {
-        let port = item
-            .rsplit_once(':')
-            .filter(|(host, _)| !host.is_empty())
-            .and_then(|(_, port)| port.parse::<u16>().ok());
-        if port.is_none_or(|port| port == 0) {
-            from.problem("source.allow", format!("must name exact host:port pairs, unlike {item:?}"));
-        }
-    }
-    items
+    let parsed = items.iter().map(|item| AllowedHost::parse(item).map_err(|invalid| format!("{item:?} {invalid}")));
+    let parsed: Result<Vec<_>, String> = parsed.collect();
+    parsed.unwrap_or_else(|problem| {
+        from.problem("source.allow", problem);
+        Vec::new()
+    })
 }
 
 fn build_env(from: &mut Reader) -> Variables {

@@ -7,6 +7,7 @@
 pub mod layers;
 pub mod load;
 
+use crate::domain::address::AllowedHost;
 use crate::domain::host::{Hostname, SiteUrls};
 use crate::domain::secret::Secret;
 use crate::domain::settings::Variables;
@@ -107,8 +108,8 @@ pub struct Limits {
 
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Exact `host:port` that may be cloned from although it is not public.
-    pub allow: Vec<String>,
+    /// What may be cloned from although its address is not public.
+    pub allow: Vec<AllowedHost>,
     pub max_mb: u64,
     pub max_files: u64,
     pub timeout_s: u64,

@@ -4,6 +4,8 @@
 
 use super::SITE;
 use super::repository::Repository;
+use crate::domain::address::AllowedHost;
+use crate::domain::text::Invalid;
 use actix_web::web::{Bytes, Data};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Context;
@@ -45,8 +47,8 @@ impl DemoServer {
     }
 
     /// As `source.allow` names it.
-    pub fn address(&self) -> String {
-        self.address.to_string()
+    pub fn address(&self) -> Result<AllowedHost, Invalid> {
+        AllowedHost::parse(&self.address.to_string())
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// One thing that a role needs to do its work.
@@ -31,6 +32,7 @@ struct State {
     checks: Checks,
     metrics: PrometheusHandle,
     stopping: CancellationToken,
+    runtime: Handle,
 }
 
 /// Serves until `stop`. While `stopping` is cancelled and this still runs, `/readyz` says so, so
@@ -43,7 +45,7 @@ pub async fn serve(
     stopping: CancellationToken,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let state = Data::new(State { role, checks, metrics, stopping });
+    let state = Data::new(State { role, checks, metrics, stopping, runtime: Handle::current() });
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
@@ -70,9 +72,16 @@ async fn healthz() -> HttpResponse {
 
 async fn readyz(state: Data<State>) -> HttpResponse {
     let outcomes = futures_util::future::join_all(state.checks.iter().map(|check| async {
-        let outcome = tokio::time::timeout(DEADLINE, check.check()).await;
-        let outcome = outcome.unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs())));
-        (check.name(), outcome)
+        let name = check.name();
+        let check = check.clone();
+        // On the process's own runtime: a database call that is given up may have to block.
+        let asked = state.runtime.spawn(async move { tokio::time::timeout(DEADLINE, check.check()).await });
+        let outcome = match asked.await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
+            Err(error) => Err(format!("the check fell over: {error}")),
+        };
+        (name, outcome)
     }))
     .await;
     let stopping = state.stopping.is_cancelled();

@@ -15,3 +15,4 @@ mod edge;
 mod ports;
 mod support;
 mod tidy;
+mod use_cases;

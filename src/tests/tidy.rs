@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["domain", "config"]),
     ("telemetry", &["config"]),
     ("ops", &["ops"]),
-    ("demo", &["demo"]),
+    ("demo", &["domain", "demo"]),
     ("api", &["domain", "ports", "app", "config", "ops", "api"]),
     ("worker", &["domain", "ports", "app", "config", "ops", "worker"]),
     ("edge", &["domain", "ports", "config", "ops", "edge"]),

@@ -62,6 +62,11 @@ impl DataDir {
         Ok(Secret::new(kept.trim()))
     }
 
+    /// What an earlier life kept.
+    pub fn owner_session(&self) -> Option<OwnerSession> {
+        OwnerSession::read(&self.path)
+    }
+
     pub fn keep_owner_session(&self, session: &OwnerSession) -> anyhow::Result<()> {
         write_private(&OwnerSession::path(&self.path), &serde_json::to_vec(session)?)
             .context("keeping the owner's token")

@@ -63,7 +63,8 @@ pub async fn up(
         keys => keys.to_vec(),
     };
     let app = app(config, &backends, &keys, edge_address)?;
-    let (_, token) = app.owner().await.context("making the owner's token")?;
+    let held = data.owner_session().map(|session| Secret::new(session.token));
+    let (_, token) = app.owner(held).await.context("making the owner's token")?;
     let owner = OwnerSession { api: format!("http://{api_address}"), token: token.expose().to_owned() };
     data.keep_owner_session(&owner)?;
 
@@ -189,8 +190,7 @@ impl Process {
     }
 
     fn add_api(&mut self, config: &Config, app: &Arc<App>, listener: TcpListener) {
-        let settings = ApiSettings::new(&config.auth, &config.source);
-        self.add("api", api_role::serve(app.clone(), settings, listener, self.stop.clone()));
+        self.add("api", api_role::serve(app.clone(), ApiSettings::from(config), listener, self.stop.clone()));
     }
 
     fn add_worker(
@@ -200,9 +200,13 @@ impl Process {
         executor: &Arc<dyn Executor>,
         name: String,
     ) -> anyhow::Result<()> {
-        let source = Arc::new(GitSource::new(&config.source.allow).context("source.allow")?);
-        let settings = WorkerSettings::new(&config.worker, &config.limits, &config.source, name);
-        let worker = Worker::new(app.clone(), source, executor.clone(), settings);
+        let source = GitSource::new(config.source.allow.clone()).context("preparing to clone")?;
+        let worker = Worker {
+            app: app.clone(),
+            source: Arc::new(source),
+            executor: executor.clone(),
+            settings: WorkerSettings::new(name, &config.worker, &config.limits, &config.source),
+        };
         self.add("worker", worker.run(self.stop.clone()));
         Ok(())
     }
@@ -213,7 +217,10 @@ impl Process {
             notices: shared.notices.clone(),
             blobs: shared.blobs.clone(),
         };
-        let settings = EdgeSettings::new(&config.edge, &config.domain);
+        let settings = EdgeSettings {
+            memory_bytes: config.edge.memory_mb << 20,
+            pointer_ttl: Duration::from_secs(config.edge.pointer_ttl_s),
+        };
         self.add("edge", edge_role::serve(ports, settings, listener, self.stop.clone()));
     }
 
@@ -281,7 +288,7 @@ fn app(config: &Config, backends: &Backends, keys: &[Secret], edge: SocketAddr) 
         notices: shared.notices,
         blobs: shared.blobs,
         clock: Arc::new(SystemClock),
-        accounts: Accounts::new(SigningKeys::parse(keys).context("auth.signing_keys")?),
+        accounts: Arc::new(Accounts::new(SigningKeys::parse(keys).context("auth.signing_keys")?)),
         policy: Policy {
             names: Names { domain: config.domain.clone() },
             site_urls: config.edge.public.clone().unwrap_or_else(|| site_urls(config, edge)),

@@ -3,6 +3,7 @@
 
 use crate::domain::deployment::Deployment;
 use crate::domain::repo::Commit;
+use crate::domain::settings::Variables;
 use crate::worker::inside::upwards;
 use crate::worker::plan::Plan;
 use crate::worker::presets::presets;
@@ -19,14 +20,14 @@ pub struct Context<'a> {
     /// The worker's own PATH.
     pub path: &'a str,
     /// The operator's variables for every build.
-    pub operator: &'a BTreeMap<String, String>,
+    pub operator: &'a Variables,
 }
 
 /// Later sources win: gv's defaults, the operator's, the framework's, the person's; what gv must
 /// be sure of comes last.
 pub fn environment(plan: &Plan, context: &Context<'_>) -> Vec<(String, String)> {
     let mut variables = presets().environment.clone();
-    variables.extend(context.operator.clone());
+    variables.extend(context.operator.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     if let Some(framework) = plan.framework {
         variables.extend(framework.env.clone());
     }

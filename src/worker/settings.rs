@@ -1,10 +1,10 @@
 //! What a worker goes by, in the units that the ports take.
 
 use crate::config;
+use crate::domain::settings::Variables;
 use crate::ports::executor::JobLimits;
 use crate::ports::source::FetchLimits;
 use crate::worker::collect::CollectLimits;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub struct WorkerSettings {
     /// Where builds look for programs.
     pub path: String,
     /// The operator's variables for every build: a package registry, a proxy.
-    pub build_env: BTreeMap<String, String>,
+    pub build_env: Variables,
     pub(super) fetch: FetchLimits,
     pub(super) job: JobLimits,
     pub(super) collect: CollectLimits,
@@ -48,7 +48,7 @@ impl WorkerSettings {
             concurrency: worker.concurrency,
             build_timeout,
             path: std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned()),
-            build_env: BTreeMap::new(),
+            build_env: worker.build_env.clone(),
             fetch: FetchLimits {
                 bytes: mib(source.max_mb),
                 files: source.max_files,

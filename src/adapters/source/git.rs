@@ -5,7 +5,8 @@
 
 use super::clone::{CheckedOut, Job};
 use super::faults::disk_error;
-use super::guard::{AllowedHost, Guard};
+use super::guard::Guard;
+use crate::domain::address::AllowedHost;
 use super::progress::Counters;
 use super::wire::Clients;
 use crate::ports::source::{FetchRequest, Fetched, Source, SourceError};

@@ -4,7 +4,7 @@
 
 use crate::support::git::{Content, GitServer, Repository};
 use gv::adapters::source::git::GitSource;
-use gv::adapters::source::guard::AllowedHost;
+use gv::domain::address::AllowedHost;
 use gv::domain::repo::{GitRef, RepoUrl};
 use gv::domain::secret::Secret;
 use gv::ports::source::{FetchLimits, FetchRequest, Fetched, Source, SourceError};

@@ -1,0 +1,209 @@
+//! The reading side: live lines while the deployment runs, the stored rest once it has ended, each
+//! line once.
+//!
+//! Start with `App::read_log`, then [`Phase`], the way that a reader goes.
+
+use super::stored::{Found, StoredLog};
+use crate::app::App;
+use crate::app::deadline::{DATABASE, within};
+use crate::domain::deployment::Deployment;
+use crate::domain::log::LogLine;
+use crate::ports::error::StoreError;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const BATCH: usize = 500;
+/// How often the row is looked at while nothing new comes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The least time between two looks: a closed stream answers every wait at once.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+/// For one reading of live lines.
+const LIVE: Duration = Duration::from_secs(5);
+
+/// What a follower is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogEvent {
+    Line(LogLine),
+    /// The deployment has ended, as this; nothing follows.
+    End(Box<Deployment>),
+}
+
+impl App {
+    /// The lines after number `after`. With `follow`, goes on until the deployment has ended and
+    /// then gives [`LogEvent::End`]; without it, ends with the last line there is. The deployment
+    /// must be one that the reader may see. An error ends the stream; a follower who comes back
+    /// with the last number that he saw misses nothing. While live lines or the database cannot be
+    /// reached, a follower just waits.
+    pub fn read_log(
+        self: &Arc<Self>,
+        deployment: Deployment,
+        after: u64,
+        follow: bool,
+    ) -> BoxStream<'static, Result<LogEvent, StoreError>> {
+        let reader = Reader {
+            app: Arc::clone(self),
+            deployment,
+            after,
+            follow,
+            phase: Phase::Begin,
+            ready: VecDeque::new(),
+            looked: Instant::now(),
+            woken: false,
+            pause: SHORTEST_PAUSE,
+        };
+        let next = |mut reader: Reader| async move {
+            let event = reader.next().await.transpose()?;
+            if event.is_err() {
+                reader.phase = Phase::Over;
+            }
+            Some((event, reader))
+        };
+        futures_util::stream::unfold(reader, next).boxed()
+    }
+}
+
+/// Where the next lines come from.
+enum Phase {
+    Begin,
+    /// The live stream of a deployment that has not ended, as far as is known.
+    Live,
+    /// The object of one that has.
+    Stored(Box<StoredLog>),
+    /// What the live stream still holds beyond the object, when storing it had failed. Whether
+    /// there was an object at all decides whether a failure matters.
+    Remains {
+        stored: bool,
+    },
+    End,
+    Over,
+}
+
+struct Reader {
+    app: Arc<App>,
+    /// As it was when last looked at.
+    deployment: Deployment,
+    /// The last number that was given out.
+    after: u64,
+    follow: bool,
+    phase: Phase,
+    ready: VecDeque<LogLine>,
+    looked: Instant,
+    /// The last wait ended before its time.
+    woken: bool,
+    pause: Duration,
+}
+
+impl Reader {
+    /// `None`: nothing follows.
+    async fn next(&mut self) -> Result<Option<LogEvent>, StoreError> {
+        loop {
+            if let Some(line) = self.ready.pop_front() {
+                self.after = line.seq;
+                return Ok(Some(LogEvent::Line(line)));
+            }
+            match &mut self.phase {
+                Phase::Begin if self.deployment.state.is_ended() => self.open_stored().await?,
+                Phase::Begin => self.phase = Phase::Live,
+                Phase::Live => self.read_live().await?,
+                Phase::Stored(log) => {
+                    self.ready = log.read(self.after, BATCH)?.into();
+                    if self.ready.is_empty() {
+                        self.phase = Phase::Remains { stored: true };
+                    }
+                }
+                Phase::Remains { stored } => {
+                    let stored = *stored;
+                    self.ready = match self.live_lines().await {
+                        Ok(lines) => lines.into(),
+                        Err(_) if stored => VecDeque::new(),
+                        Err(error) => return Err(error),
+                    };
+                    if self.ready.is_empty() {
+                        self.phase = Phase::End;
+                    }
+                }
+                Phase::End => {
+                    self.phase = Phase::Over;
+                    if self.follow {
+                        return Ok(Some(LogEvent::End(Box::new(self.deployment.clone()))));
+                    }
+                }
+                Phase::Over => return Ok(None),
+            }
+        }
+    }
+
+    async fn open_stored(&mut self) -> Result<(), StoreError> {
+        self.phase = match self.app.find_stored_log(self.deployment.id).await? {
+            Some(Found { log, .. }) => Phase::Stored(Box::new(log)),
+            None => Phase::Remains { stored: false },
+        };
+        Ok(())
+    }
+
+    async fn live_lines(&self) -> Result<Vec<LogLine>, StoreError> {
+        let reading = self.app.live_logs.read(self.deployment.id, self.after, BATCH);
+        within(LIVE, "reading live lines", reading).await
+    }
+
+    async fn read_live(&mut self) -> Result<(), StoreError> {
+        match self.live_lines().await {
+            Ok(lines) if !lines.is_empty() => {
+                self.ready = lines.into();
+                self.woken = false;
+                self.pause = SHORTEST_PAUSE;
+                return Ok(());
+            }
+            Ok(_) if !self.follow => {
+                self.phase = Phase::End;
+                return Ok(());
+            }
+            Err(error) if !self.follow => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        if self.woken {
+            // Woken and nothing there: the stream was closed, so the row is about to say more.
+            tokio::time::sleep(self.pause).await;
+            self.pause = (self.pause * 2).min(LOOK_EVERY);
+        }
+        if self.woken || self.looked.elapsed() >= LOOK_EVERY {
+            self.look().await?;
+        }
+        if matches!(self.phase, Phase::Live) {
+            self.wait().await;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the deployment has ended. One that is gone ends as it was last seen.
+    async fn look(&mut self) -> Result<(), StoreError> {
+        self.looked = Instant::now();
+        let Deployment { account, id, .. } = self.deployment;
+        let finding = self.app.database.find_deployment(account, id);
+        match within(DATABASE, "looking at a deployment", finding).await {
+            Ok(Some(deployment)) => {
+                self.deployment = deployment;
+                if self.deployment.state.is_ended() {
+                    self.open_stored().await?;
+                }
+            }
+            Ok(None) => self.phase = Phase::End,
+            Err(error) => {
+                tracing::debug!(deployment = %id, %error, "a follower could not look at its deployment");
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self) {
+        let begun = Instant::now();
+        let waiting = self.app.live_logs.wait(self.deployment.id, self.after, LOOK_EVERY);
+        if within(LOOK_EVERY * 2, "waiting for live lines", waiting).await.is_err() {
+            tokio::time::sleep(LOOK_EVERY.saturating_sub(begun.elapsed())).await;
+        }
+        self.woken = begun.elapsed() < LOOK_EVERY / 2;
+    }
+}
