@@ -23,7 +23,7 @@ use crate::worker::failure::{Halt, Step};
 use crate::worker::inside::Inside;
 use crate::worker::output::{self, Moment, Site};
 use crate::worker::plan::{self, Plan};
-use crate::worker::upload::{self, amount};
+use crate::worker::upload::{self, amount, files_of};
 use crate::worker::workspace::Workspace;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -132,9 +132,9 @@ impl Pipeline<'_> {
         self.log.say(
             StepName::Clone,
             format!(
-                "Checked out {} \"{message}\": {} files, {}, in {:.1} s.",
+                "Checked out {} \"{message}\": {}, {}, in {:.1} s.",
                 id.get(..7).unwrap_or(id),
-                fetched.files,
+                files_of(fetched.files),
                 amount(fetched.bytes),
                 began.elapsed().as_secs_f64()
             ),
@@ -328,7 +328,7 @@ impl Pipeline<'_> {
             }
         }
         let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
-        self.log.say(StepName::Upload, format!("Ready: {files} files, {}.", amount(bytes)));
+        self.log.say(StepName::Upload, format!("Ready: {}, {}.", files_of(files), amount(bytes)));
         super::attempt::finish_log(self.log, self.lease).await;
         self.advance(|deployment, now| deployment.finish(now, files, bytes)).await
     }
