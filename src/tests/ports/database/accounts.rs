@@ -1,8 +1,8 @@
 //! Users, sessions and tokens.
 
-use super::contract;
+use super::contracts_of_two;
 
-contract! {
+contracts_of_two! {
     a_user_is_found_by_id_and_by_e_mail_address
     a_taken_e_mail_address_is_a_conflict
     a_refresh_token_is_used_once_and_its_reuse_ends_the_session

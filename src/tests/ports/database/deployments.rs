@@ -1,8 +1,8 @@
 //! Deployments as people meet them.
 
-use super::contract;
+use super::contracts_of_two;
 
-contract! {
+contracts_of_two! {
     a_deployment_comes_back_as_it_was_submitted
     a_deployment_comes_back_as_it_was_written_in_every_state
     another_accounts_deployments_are_absent

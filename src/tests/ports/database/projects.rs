@@ -1,8 +1,8 @@
 //! Projects.
 
-use super::contract;
+use super::contracts_of_two;
 
-contract! {
+contracts_of_two! {
     a_project_is_found_by_its_name_and_by_its_repository
     another_accounts_projects_are_absent
     a_name_that_the_account_has_is_a_conflict_and_leaves_nothing
