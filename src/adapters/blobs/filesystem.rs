@@ -2,10 +2,11 @@
 //!
 //! An object is written beside the others, synced, and renamed into its place: readers and crashes
 //! see all of it or nothing. Several processes may use one folder at once. The blocking half, and
-//! how it stays inside the folder, is [`super::folder`].
+//! how it stays inside the folder, is `folder.rs`.
 //!
-//! Each file is synced by itself, a few in parallel: syncing the whole filesystem once a batch is
-//! quicker on an idle disk, but then an upload waits for whatever the builds beside it wrote.
+//! Each file is synced by itself, a few in parallel (8 did best: 100 small files in 15 to 20 ms on an
+//! idle virtual disk). Syncing the whole filesystem once a batch took two thirds of that, but three
+//! times as long beside busy builds: it waits for whatever they wrote.
 //!
 //! Start with [`FilesystemBlobs::open`].
 

@@ -272,7 +272,6 @@ fn make(at: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(at, name, FOLDER, Mode::empty())?)
 }
 
-#[expect(clippy::unnecessary_cast, reason = "the type of these seconds differs between platforms")]
 fn modified_secs(dir: &OwnedFd, name: &str) -> io::Result<i64> {
     Ok(rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mtime as i64)
 }

@@ -1,7 +1,7 @@
 //! A bell within one process. It holds ids and nothing else: what they stand for is in the rows.
 //!
 //! An id waits once, however often it is announced. One that is out with a listener may be
-//! announced again, and then comes again. Past [`CAPACITY`] a new announcement is dropped without
+//! announced again, and then comes again. Past `CAPACITY` a new announcement is dropped without
 //! an error: the sweeper rings again for it, when there is room.
 //!
 //! Start with [`LocalQueue::new`].

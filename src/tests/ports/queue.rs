@@ -1,5 +1,5 @@
-//! What every queue must do, though it may repeat and reorder: no rule minds an announcement too
-//! many.
+//! What every queue must do. It may repeat and reorder when something breaks, so that most rules do
+//! not mind an announcement too many; here nothing breaks, and what is done stays done.
 
 use gv::adapters::queue::local::LocalQueue;
 use gv::domain::id::DeploymentId;

@@ -168,7 +168,7 @@ mod contracts {
         db.insert_token(&token(ada.id, "ci"), &digest("ci")).await.unwrap();
         let noted = async |after: i64| {
             let used = db.use_token(&digest("ci"), now() + seconds(after)).await.unwrap().unwrap();
-            assert_eq!(db.list_tokens(ada.id).await.unwrap(), [used.clone()]);
+            assert_eq!(db.list_tokens(ada.id).await.unwrap().as_slice(), std::slice::from_ref(&used));
             used.last_used_at.unwrap() - now()
         };
         assert_eq!(noted(0).await, seconds(0));
