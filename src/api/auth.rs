@@ -55,7 +55,8 @@ pub async fn register(api: Data<Api>, request: HttpRequest, body: Body) -> Resul
     }
     limits::count_address(&api, "register", peer(&request)).await?;
     let input: RegisterInput = body.read()?;
-    let made = api.app.register(input.email, input.password, input.name).await?;
+    let made =
+        api.run(|app| async move { app.register(input.email, input.password, input.name).await }).await?;
     let session = made.ok_or_else(|| {
         Problem::new(Kind::Conflict, "").with_error("email", "has an account already: sign in instead")
     })?;
@@ -72,7 +73,8 @@ pub async fn login(api: Data<Api>, request: HttpRequest, body: Body) -> Result<J
     let wrong = || Problem::new(Kind::Unauthenticated, "The e-mail address or the password is wrong.");
     // What cannot be anybody's password is a wrong one, not an invalid one.
     let password = Password::parse(input.password.expose()).map_err(|_| wrong())?;
-    let session = api.app.login(&input.email, password).await?.ok_or_else(wrong)?;
+    let session =
+        api.run(|app| async move { app.login(&input.email, password).await }).await?.ok_or_else(wrong)?;
     Ok(Json(session.into()))
 }
 
@@ -84,12 +86,13 @@ pub async fn login(api: Data<Api>, request: HttpRequest, body: Body) -> Result<J
 pub async fn refresh(api: Data<Api>, request: HttpRequest, body: Body) -> Result<Json<SessionView>, Problem> {
     limits::count_address(&api, "refresh", peer(&request)).await?;
     let input: RefreshInput = body.read()?;
-    let session = api.app.refresh(&input.refresh_token).await?.ok_or_else(|| {
-        Problem::new(
-            Kind::Unauthenticated,
-            "The refresh token is unknown, used or expired, or its session has ended: sign in again.",
-        )
-    })?;
+    let session =
+        api.run(|app| async move { app.refresh(&input.refresh_token).await }).await?.ok_or_else(|| {
+            Problem::new(
+                Kind::Unauthenticated,
+                "The refresh token is unknown, used or expired, or its session has ended: sign in again.",
+            )
+        })?;
     Ok(Json(session.into()))
 }
 
@@ -101,7 +104,7 @@ pub async fn refresh(api: Data<Api>, request: HttpRequest, body: Body) -> Result
 pub async fn logout(api: Data<Api>, request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
     limits::count_address(&api, "logout", peer(&request)).await?;
     let input: RefreshInput = body.read()?;
-    api.app.logout(&input.refresh_token).await?;
+    api.run(|app| async move { app.logout(&input.refresh_token).await }).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -109,7 +112,7 @@ pub async fn logout(api: Data<Api>, request: HttpRequest, body: Body) -> Result<
 #[utoipa::path(get, path = "/api/v1/me", tag = "accounts",
     responses((status = 200, body = UserView, description = "The account that asks")))]
 pub async fn me(actor: Actor, api: Data<Api>) -> Result<Json<UserView>, Problem> {
-    let user = api.app.database.find_user(actor.account).await?;
+    let user = api.run(|app| async move { app.database.find_user(actor.account).await }).await?;
     user.map(|user| Json(user.into()))
         .ok_or_else(|| Problem::new(Kind::Unauthenticated, "This account is no more."))
 }

@@ -8,7 +8,7 @@ use crate::api::{Api, cursor};
 use crate::app::accounts::Actor;
 use crate::app::publish::Move;
 use crate::app::submit::SubmitRequest;
-use crate::domain::deployment::{StateName, Target};
+use crate::domain::deployment::{Deployment, StateName, Target};
 use crate::domain::digest::Digest;
 use crate::domain::id::DeploymentId;
 use crate::domain::project::ProjectName;
@@ -101,7 +101,7 @@ pub async fn create(
         git_token: input.git_token.map(|token| token.secret().clone()),
     };
     let key = idempotency_key(&request, &canonical(&wanted))?;
-    let submitted = api.app.submit(actor.account, wanted, key).await?;
+    let submitted = api.run(|app| async move { app.submit(actor.account, wanted, key).await }).await?;
     accepted(&api, submitted).await
 }
 
@@ -121,18 +121,22 @@ pub async fn list(
     let (limit, place) = (query.take_limit()?, query.text("cursor")?);
     query.finish()?;
     let before: Option<i64> = place.map(|text| cursor::decode(LIST, &text)).transpose()?;
-    let database = &api.app.database;
-    let mut filter = DeploymentFilter { project: None, state };
-    if let Some(name) = project {
-        let Some(project) = database.find_project(actor.account, &name).await? else {
-            return Ok(Json(Page { items: Vec::new(), next_cursor: None }));
-        };
-        filter.project = Some(project.id);
-    }
-    // One more than asked for tells whether there is a next page.
-    let mut found = database.list_deployments(actor.account, filter, before, limit + 1).await?;
-    let next_cursor = cut(&mut found, limit, |last| cursor::encode(LIST, last.seq));
-    Ok(Json(Page { items: DeploymentView::load_all(&api.app, &found).await?, next_cursor }))
+    let (found, next_cursor) = api
+        .run(|app| async move {
+            let mut filter = DeploymentFilter { project: None, state };
+            if let Some(name) = project {
+                let Some(project) = app.database.find_project(actor.account, &name).await? else {
+                    return Ok((Vec::new(), None));
+                };
+                filter.project = Some(project.id);
+            }
+            // One more than asked for tells whether there is a next page.
+            let mut found = app.database.list_deployments(actor.account, filter, before, limit + 1).await?;
+            let next_cursor = cut(&mut found, limit, |last| cursor::encode(LIST, last.seq));
+            Ok((found, next_cursor))
+        })
+        .await?;
+    Ok(Json(Page { items: DeploymentView::load_all(&api, found).await?, next_cursor }))
 }
 
 /// Show a deployment
@@ -143,9 +147,8 @@ pub async fn show(
     api: Data<Api>,
     id: Path<DeploymentId>,
 ) -> Result<Json<DeploymentView>, Problem> {
-    let found = api.app.database.find_deployment(actor.account, *id).await?;
-    let deployment = found.ok_or_else(|| Problem::not_found("deployment"))?;
-    Ok(Json(DeploymentView::load(&api.app, &deployment).await?))
+    let deployment = find(&api, actor, *id).await?;
+    Ok(Json(DeploymentView::load(&api, deployment).await?))
 }
 
 /// Delete a deployment that has ended, and its address
@@ -153,7 +156,7 @@ pub async fn show(
     responses((status = 204, description = "It is gone")))]
 pub async fn delete(actor: Actor, api: Data<Api>, id: Path<DeploymentId>) -> Result<HttpResponse, Problem> {
     let refused = |why| Err(Problem::new(Kind::Conflict, why));
-    match api.app.delete_deployment(actor.account, *id).await? {
+    match api.run(|app| async move { app.delete_deployment(actor.account, *id).await }).await? {
         Deletion::Deleted(_) => Ok(HttpResponse::NoContent().finish()),
         Deletion::NotFound => Err(Problem::not_found("deployment")),
         Deletion::NotEnded => refused("It has not ended: cancel it first."),
@@ -173,9 +176,9 @@ pub async fn cancel(
     api: Data<Api>,
     id: Path<DeploymentId>,
 ) -> Result<Json<DeploymentView>, Problem> {
-    let canceled = api.app.cancel(actor.account, *id).await?;
+    let canceled = api.run(|app| async move { app.cancel(actor.account, *id).await }).await?;
     let deployment = canceled.ok_or_else(|| Problem::not_found("deployment"))?;
-    Ok(Json(DeploymentView::load(&api.app, &deployment).await?))
+    Ok(Json(DeploymentView::load(&api, deployment).await?))
 }
 
 /// Make a ready deployment production
@@ -188,7 +191,7 @@ pub async fn promote(
     api: Data<Api>,
     id: Path<DeploymentId>,
 ) -> Result<Json<DeploymentView>, Problem> {
-    let outcome = api.app.promote(actor.account, *id).await?;
+    let outcome = api.run(|app| async move { app.promote(actor.account, *id).await }).await?;
     moved(&api, outcome, "deployment").await
 }
 
@@ -208,26 +211,32 @@ pub async fn redeploy(
     id: Path<DeploymentId>,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let input: RedeployInput = body.read_or_empty()?;
+    let (id, input): (_, RedeployInput) = (*id, body.read_or_empty()?);
     if input.git_token.is_some() {
-        let found = api.app.database.find_deployment(actor.account, *id).await?;
-        let earlier = found.ok_or_else(|| Problem::not_found("deployment"))?;
+        let earlier = find(&api, actor, id).await?;
         if earlier.source.repo_url.url().scheme() != "https" {
             return Err(Problem::invalid("git_token", "is sent to https:// URLs only"));
         }
     }
     let git_token = input.git_token.map(|token| token.secret().clone());
     let digest = git_token.as_ref().map(|token| Digest::of(token.expose().as_bytes()));
-    let canonical = json!({ "redeploy": *id, "git_token": digest }).to_string();
+    let canonical = json!({ "redeploy": id, "git_token": digest }).to_string();
     let key = idempotency_key(&request, &canonical)?;
-    let submitted = api.app.redeploy(actor.account, *id, git_token, key).await?;
+    let submitted =
+        api.run(|app| async move { app.redeploy(actor.account, id, git_token, key).await }).await?;
     accepted(&api, submitted.ok_or_else(|| Problem::not_found("deployment"))?).await
+}
+
+/// The account's deployment of this id.
+pub async fn find(api: &Api, actor: Actor, id: DeploymentId) -> Result<Deployment, Problem> {
+    let found = api.run(|app| async move { app.database.find_deployment(actor.account, id).await }).await?;
+    found.ok_or_else(|| Problem::not_found("deployment"))
 }
 
 /// The answer to a move of production. `what` is what may not have been found.
 pub async fn moved(api: &Api, outcome: Move, what: &str) -> Result<Json<DeploymentView>, Problem> {
     match outcome {
-        Move::Moved(deployment) => Ok(Json(DeploymentView::load(&api.app, &deployment).await?)),
+        Move::Moved(deployment) => Ok(Json(DeploymentView::load(api, *deployment).await?)),
         Move::NotFound => Err(Problem::not_found(what)),
         Move::NotReady => {
             Err(Problem::new(Kind::Conflict, "That deployment is not ready: only a ready one can be shown."))
@@ -256,7 +265,7 @@ async fn accepted(api: &Api, submitted: Submitted) -> Result<HttpResponse, Probl
         tracing::info!(deployment = %deployment.id, project = %deployment.project_name, "deployment accepted");
     }
     let location = format!("/api/v1/deployments/{}", deployment.id);
-    let view = DeploymentView::load(&api.app, &deployment).await?;
+    let view = DeploymentView::load(api, deployment).await?;
     Ok(HttpResponse::build(status).insert_header((header::LOCATION, location)).json(view))
 }
 

@@ -130,6 +130,14 @@ impl Problem {
         problem
     }
 
+    /// A defect of gv, which is logged where it is found.
+    pub fn internal() -> Self {
+        Self::new(
+            Kind::Internal,
+            "Something went wrong inside gv: its log says what, under this answer's X-Request-Id.",
+        )
+    }
+
     /// Too many requests: the next one may come after `wait`.
     pub fn too_many_requests(wait: Duration) -> Self {
         let seconds = whole_seconds(wait);
@@ -169,10 +177,7 @@ impl From<StoreError> for Problem {
             StoreErrorKind::Conflict => {
                 Self::new(Kind::Conflict, "Another request changed the same thing: try again.")
             }
-            StoreErrorKind::Corrupt | StoreErrorKind::Internal => Self::new(
-                Kind::Internal,
-                "Something went wrong inside gv: its log says what, under this answer's X-Request-Id.",
-            ),
+            StoreErrorKind::Corrupt | StoreErrorKind::Internal => Self::internal(),
         };
         problem.more.cause = Some(cause);
         problem

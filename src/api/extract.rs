@@ -38,7 +38,7 @@ impl FromRequest for Actor {
                     "This call needs `Authorization: Bearer <token>`: an access token or a personal token.",
                 ));
             };
-            api.app.authenticate(&token).await?.ok_or_else(|| {
+            api.run(|app| async move { app.authenticate(&token).await }).await?.ok_or_else(|| {
                 Problem::new(
                     Kind::Unauthenticated,
                     "The token is unknown, has expired or was withdrawn: sign in again.",
@@ -156,7 +156,15 @@ fn refused(path: &str, error: &serde_json::Error) -> Problem {
         let known = known.unwrap_or_default().replace("one of ", "").replace('`', "");
         return Problem::invalid(parent(name), format!("is not a field of this request{known}"));
     }
-    Problem::invalid(path, message.replace("invalid type:", "has the wrong type:"))
+    if let Some((_, words)) =
+        message.split_once("unknown variant ").and_then(|_| message.split_once("expected "))
+    {
+        let words = words.replace("one of ", "").replace('`', "");
+        return Problem::invalid(path, format!("must be one of: {}", words.replace(" or ", ", ")));
+    }
+    let message =
+        message.replace("invalid type:", "has the wrong type:").replace("invalid value:", "is out of range:");
+    Problem::invalid(path, message)
 }
 
 /// The parameters of a query, to be taken one by one; [`Params::finish`] refuses what is left.
@@ -221,6 +229,7 @@ impl Params {
 mod tests {
     use super::*;
     use crate::domain::account::{Email, Password};
+    use crate::domain::deployment::Target;
     use actix_web::ResponseError as _;
     use actix_web::body::MessageBody as _;
     use actix_web::test::TestRequest;
@@ -234,6 +243,7 @@ mod tests {
         email: Email,
         password: Option<Password>,
         env: Option<BTreeMap<String, String>>,
+        target: Option<Target>,
     }
 
     /// Status and the field that is named.
@@ -268,6 +278,7 @@ mod tests {
             (r#"{"email": "a@x.org", "nam": "x"}"#, "nam"),
             (r#"{"email": "a@x.org", "email": "a@x.org"}"#, "email"),
             (r#"{"email": "a@x.org", "env": {"KEY": 5}}"#, "env.KEY"),
+            (r#"{"email": "a@x.org", "target": "prod"}"#, "target"),
         ] {
             assert_eq!(outcome(body), (422, Some(field.to_owned())), "{body}");
         }

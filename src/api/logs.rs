@@ -1,10 +1,11 @@
 //! `/deployments/{id}/logs`: a log as lines of JSON or as server-sent events, live and resumable.
 //!
-//! Lines go out as the reader takes them: the stream is pulled, nothing is gathered here. A stream
+//! Lines go out as the reader takes them: no more than a few are held here. A stream
 //! that ends without the event `end` was cut off (by a restart, say), and is taken up again with
 //! the last number seen.
 
 use crate::api::Api;
+use crate::api::deployments::find;
 use crate::api::error::Problem;
 use crate::api::extract::Params;
 use crate::api::views::{DeploymentView, ErrorView, StepWord, StreamWord};
@@ -21,13 +22,19 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::Serialize;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tracing::Instrument as _;
 use utoipa::ToSchema;
 
 /// Proxies give up on connections that are silent for a minute, some for half of one.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Chunks that are read before the reader has taken those before them.
+const AHEAD: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -85,11 +92,9 @@ pub async fn read(
     let (after, follow) = (query.take::<u64>("after")?, query.take_flag("follow")?);
     query.finish()?;
     let after = last_event_id(&request)?.or(after).unwrap_or(0);
-    let found = api.app.database.find_deployment(actor.account, *id).await?;
-    let deployment = found.ok_or_else(|| Problem::not_found("deployment"))?;
+    let deployment = find(&api, actor, *id).await?;
     let form = form(&request);
-    let events = api.app.read_log(deployment, after, follow);
-    let body = chunks(Arc::clone(&api.app), events, form).take_until(api.stop.clone().cancelled_owned());
+    let body = pumped(&api, deployment, after, follow, form);
     Ok(HttpResponse::Ok()
         .content_type(match form {
             Form::Lines => "application/x-ndjson",
@@ -99,6 +104,37 @@ pub async fn read(
         .insert_header(("X-Accel-Buffering", "no"))
         .insert_header((header::CACHE_CONTROL, "no-store, no-transform"))
         .streaming(body))
+}
+
+/// The log as a body. It is read by a task of its own, since a reader that hangs up must not cut a
+/// query in half (see [`Api::run`]); the short channel between them holds the task to the reader's
+/// pace.
+fn pumped(
+    api: &Api,
+    deployment: Deployment,
+    after: u64,
+    follow: bool,
+    form: Form,
+) -> impl Stream<Item = Result<Bytes, StoreError>> + use<> {
+    let (app, stop) = (Arc::clone(&api.app), api.stop.clone());
+    let (send, receive) = mpsc::channel(AHEAD);
+    let pump = async move {
+        let events = app.read_log(deployment, after, follow);
+        let mut chunks = pin!(chunks(app, events, form));
+        loop {
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk,
+                () = send.closed() => None,
+                () = stop.cancelled() => None,
+            };
+            let Some(chunk) = chunk else { break };
+            if send.send(chunk).await.is_err() {
+                break;
+            }
+        }
+    };
+    api.runtime.spawn(pump.in_current_span());
+    stream::unfold(receive, async |mut receive| Some((receive.recv().await?, receive)))
 }
 
 /// The log as chunks of a body, with a sign of life where nothing happens for long.
@@ -147,7 +183,7 @@ async fn end_chunk(app: &App, deployment: &Deployment, form: Form) -> Result<Byt
         event: "end",
         state: deployment.state.name(),
         error: ErrorView::of(&deployment.state),
-        deployment: DeploymentView::load(app, deployment).await?,
+        deployment: DeploymentView::read(app, deployment).await?,
     })?;
     Ok(match form {
         Form::Lines => format!("{json}\n"),

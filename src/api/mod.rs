@@ -25,6 +25,7 @@ use crate::api::error::Problem;
 use crate::app::App;
 use crate::config::{Config, Registration};
 use crate::domain::address::AllowedHost;
+use crate::ports::error::StoreError;
 use actix_web::http::Method;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpResponse, HttpServer, Resource, Route};
@@ -32,7 +33,9 @@ use anyhow::Context as _;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use utoipa_swagger_ui::SwaggerUi;
 
 /// How long running requests may take to finish once the process is to stop.
@@ -54,6 +57,29 @@ pub struct Api {
     pub settings: ApiSettings,
     /// Cancelled when the process is to stop: what would go on for ever ends.
     pub stop: CancellationToken,
+    /// The process's own runtime, with threads that may block, unlike those of the HTTP server.
+    pub runtime: Handle,
+}
+
+impl Api {
+    /// Runs a use case to its end on the process's own runtime, whether or not the client still
+    /// waits: who hangs up cuts nothing in half. (The server drops the handler of a lost
+    /// connection where it stands, and a database driver may then wait, which the server's threads
+    /// are not made for.)
+    pub async fn run<T, F>(&self, work: impl FnOnce(Arc<App>) -> F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let work = work(Arc::clone(&self.app));
+        match self.runtime.spawn(work.in_current_span()).await {
+            Ok(done) => done.map_err(Problem::from),
+            Err(error) => {
+                tracing::error!(%error, "a use case fell over");
+                Err(Problem::internal())
+            }
+        }
+    }
 }
 
 impl From<&Config> for ApiSettings {
@@ -66,14 +92,15 @@ impl From<&Config> for ApiSettings {
     }
 }
 
-/// Serves the API until `stop`, then finishes what is running (within 30 s) and returns.
+/// Serves the API until `stop`, then finishes what is running (within 30 s) and returns. To be
+/// called on a multi-threaded runtime.
 pub async fn serve(
     app: Arc<App>,
     settings: ApiSettings,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let api = Data::new(Api { app, settings, stop: stop.clone() });
+    let api = Data::new(Api { app, settings, stop: stop.clone(), runtime: Handle::current() });
     let server = HttpServer::new(move || {
         actix_web::App::new()
             .wrap(actix_web::middleware::from_fn(observe::observe))

@@ -59,7 +59,9 @@ pub async fn list(
     let (limit, after) = (query.take_limit()?, query.text("cursor")?);
     query.finish()?;
     let after: Option<ProjectName> = after.map(|text| cursor::decode(LIST, &text)).transpose()?;
-    let mut found = api.app.database.list_projects(actor.account, after.as_ref(), limit + 1).await?;
+    let mut found = api
+        .run(|app| async move { app.database.list_projects(actor.account, after.as_ref(), limit + 1).await })
+        .await?;
     let next_cursor = cut(&mut found, limit, |last| cursor::encode(LIST, &last.name));
     let items = found.into_iter().map(|project| ProjectView::new(&api, project)).collect();
     Ok(Json(Page { items, next_cursor }))
@@ -82,7 +84,7 @@ pub async fn create(actor: Actor, api: Data<Api>, body: Body) -> Result<HttpResp
         node_version: input.node_version,
     };
     let new = NewProject { name: input.name, repo_url, settings };
-    let made = api.app.create_project(actor.account, new).await?;
+    let made = api.run(|app| async move { app.create_project(actor.account, new).await }).await?;
     let project = made.ok_or_else(|| {
         Problem::new(Kind::Conflict, "").with_error("name", "is the name of another project of yours")
     })?;
@@ -100,7 +102,7 @@ pub async fn show(
     api: Data<Api>,
     name: Path<ProjectName>,
 ) -> Result<Json<ProjectView>, Problem> {
-    let project = api.app.database.find_project(actor.account, &name).await?;
+    let project = api.run(|app| async move { app.database.find_project(actor.account, &name).await }).await?;
     let project = project.ok_or_else(|| Problem::not_found("project"))?;
     Ok(Json(ProjectView::new(&api, project)))
 }
@@ -109,7 +111,7 @@ pub async fn show(
 #[utoipa::path(delete, path = "/api/v1/projects/{name}", tag = "projects", params(("name" = String, Path)),
     responses((status = 204, description = "It is gone")))]
 pub async fn delete(actor: Actor, api: Data<Api>, name: Path<ProjectName>) -> Result<HttpResponse, Problem> {
-    match api.app.delete_project(actor.account, &name).await? {
+    match api.run(|app| async move { app.delete_project(actor.account, &name).await }).await? {
         ProjectDeletion::Deleted { .. } => Ok(HttpResponse::NoContent().finish()),
         ProjectDeletion::NotFound => Err(Problem::not_found("project")),
         ProjectDeletion::Busy(id) => Err(Problem::new(
@@ -132,7 +134,7 @@ pub async fn rollback(
     body: Body,
 ) -> Result<Json<DeploymentView>, Problem> {
     let input: RollbackInput = body.read_or_empty()?;
-    let outcome = api.app.rollback(actor.account, &name, input.to).await?;
+    let outcome = api.run(|app| async move { app.rollback(actor.account, &name, input.to).await }).await?;
     let not_found = if input.to.is_some() { "project, or no such deployment in it" } else { "project" };
     moved(&api, outcome, not_found).await
 }

@@ -31,7 +31,9 @@ pub async fn create(actor: Actor, api: Data<Api>, body: Body) -> Result<HttpResp
     if input.expires_in_days.is_some_and(|days| !(1..=3650).contains(&days)) {
         return Err(Problem::invalid("expires_in_days", "must be a number from 1 to 3650"));
     }
-    let made = api.app.create_token(actor.account, input.name, input.expires_in_days).await?;
+    let made = api
+        .run(|app| async move { app.create_token(actor.account, input.name, input.expires_in_days).await })
+        .await?;
     let (token, text) = made.ok_or_else(|| {
         Problem::new(
             Kind::Conflict,
@@ -46,7 +48,7 @@ pub async fn create(actor: Actor, api: Data<Api>, body: Body) -> Result<HttpResp
     responses((status = 200, body = Page<TokenView>, description = "All of them, on one page")))]
 pub async fn list(actor: Actor, api: Data<Api>, query: Params) -> Result<Json<Page<TokenView>>, Problem> {
     query.finish()?;
-    let tokens = api.app.database.list_tokens(actor.account).await?;
+    let tokens = api.run(|app| async move { app.database.list_tokens(actor.account).await }).await?;
     Ok(Json(Page { items: tokens.into_iter().map(TokenView::from).collect(), next_cursor: None }))
 }
 
@@ -54,7 +56,7 @@ pub async fn list(actor: Actor, api: Data<Api>, query: Params) -> Result<Json<Pa
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "tokens", params(("id" = String, Path)),
     responses((status = 204, description = "It opens nothing any more")))]
 pub async fn delete(actor: Actor, api: Data<Api>, id: Path<TokenId>) -> Result<HttpResponse, Problem> {
-    match api.app.database.delete_token(actor.account, *id).await? {
+    match api.run(|app| async move { app.database.delete_token(actor.account, *id).await }).await? {
         true => Ok(HttpResponse::NoContent().finish()),
         false => Err(Problem::not_found("token")),
     }

@@ -4,6 +4,7 @@
 //! Start with [`DeploymentView`].
 
 use crate::api::Api;
+use crate::api::error::Problem;
 use crate::app::App;
 use crate::app::accounts::SignedIn;
 use crate::domain::account::{Token, User};
@@ -216,20 +217,31 @@ impl ErrorView {
 
 impl DeploymentView {
     /// One deployment with what else is known about it.
-    pub async fn load(app: &App, deployment: &Deployment) -> Result<Self, StoreError> {
-        let hosts = app.database.hosts_of(&[deployment.id]).await?;
-        Self::with_position(app, deployment, &hosts).await
+    pub async fn load(api: &Api, deployment: Deployment) -> Result<Self, Problem> {
+        api.run(|app| async move { Self::read(&app, &deployment).await }).await
     }
 
     /// A page of deployments: one query for the hosts of all.
-    pub async fn load_all(app: &App, deployments: &[Deployment]) -> Result<Vec<Self>, StoreError> {
-        let ids: Vec<DeploymentId> = deployments.iter().map(|deployment| deployment.id).collect();
-        let hosts = if ids.is_empty() { Vec::new() } else { app.database.hosts_of(&ids).await? };
-        let mut views = Vec::with_capacity(deployments.len());
-        for deployment in deployments {
-            views.push(Self::with_position(app, deployment, &hosts).await?);
+    pub async fn load_all(api: &Api, deployments: Vec<Deployment>) -> Result<Vec<Self>, Problem> {
+        if deployments.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(views)
+        api.run(|app| async move {
+            let ids: Vec<DeploymentId> = deployments.iter().map(|deployment| deployment.id).collect();
+            let hosts = app.database.hosts_of(&ids).await?;
+            let mut views = Vec::with_capacity(deployments.len());
+            for deployment in &deployments {
+                views.push(Self::with_position(&app, deployment, &hosts).await?);
+            }
+            Ok(views)
+        })
+        .await
+    }
+
+    /// The same as [`Self::load`], for what runs apart from any request already.
+    pub async fn read(app: &App, deployment: &Deployment) -> Result<Self, StoreError> {
+        let hosts = app.database.hosts_of(&[deployment.id]).await?;
+        Self::with_position(app, deployment, &hosts).await
     }
 
     async fn with_position(

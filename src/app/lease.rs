@@ -22,8 +22,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The first pause after a failed call; each further one is twice as long, up to `LOOK`.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-// A worker takes one and works with it for minutes: nobody keeps many of these.
-#[allow(clippy::large_enum_variant)]
+#[expect(clippy::large_enum_variant, reason = "one lives for minutes: nobody keeps many of these")]
 pub enum Taken {
     Lease(Lease),
     /// Another worker holds it, it has ended, or it was lost so often that it ended here.

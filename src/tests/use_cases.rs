@@ -24,7 +24,7 @@ use gv::domain::id::{DeploymentId, UserId};
 use gv::domain::project::ProjectName;
 use gv::domain::repo::{Commit, RepoUrl};
 use gv::domain::settings::{BuildSettings, Variables};
-use gv::ports::blobs::{Blobs, Body, Key};
+use gv::ports::blobs::{Body, Key};
 use gv::ports::clock::Clock;
 use gv::ports::database::Database;
 use gv::ports::deployments::{Claim, Submitted};
@@ -170,10 +170,11 @@ impl Process {
 
     /// The names of all objects but the hosts'.
     fn content(&self) -> Vec<String> {
-        let files = walkdir::WalkDir::new(self.shared.folder.path()).into_iter().map(Result::unwrap);
-        let files = files.filter(|entry| entry.file_type().is_file());
-        let path = |entry: walkdir::DirEntry| entry.path().display().to_string();
-        let mut names: Vec<_> = files.map(path).filter(|path| !path.contains("/hosts/")).collect();
+        let folders =
+            ["blobs", "manifests", "sources", "logs"].map(|name| self.shared.folder.path().join(name));
+        let files = folders.into_iter().filter(|folder| folder.exists()).flat_map(walkdir::WalkDir::new);
+        let files = files.map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+        let mut names: Vec<_> = files.map(|entry| entry.path().display().to_string()).collect();
         names.sort();
         names
     }

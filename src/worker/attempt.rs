@@ -31,22 +31,50 @@ pub async fn attend(
     stop: &CancellationToken,
     nudges: broadcast::Receiver<Nudge>,
 ) {
-    let running = metrics::gauge!("gv_builds_running");
-    running.increment(1.0);
+    let _running = Running::begin();
     let deployment = lease.deployment().clone();
     let log = worker.app.log_writer(&deployment);
     log.mask(secrets(&deployment));
     tracing::info!(losses = deployment.losses, "a deployment is taken");
+    note_wait(&deployment);
     let watching = watch(lease.control(), deployment.id, stop, nudges);
-    let (done, workspace) = tokio::select! {
-        worked = work(worker, &mut lease, &log) => worked,
+    let working = async {
+        let (done, workspace) = work(worker, &mut lease, &log).await;
+        end(worker, &mut lease, log, done).await;
+        workspace
+    };
+    let workspace = tokio::select! {
+        workspace = working => workspace,
         never = watching => match never {},
     };
-    end(worker, &mut lease, log, done).await;
     // The row is written: from here on only this worker's disk is concerned.
     drop(lease);
     remove(workspace).await;
-    running.decrement(1.0);
+}
+
+/// Counts one build as running for as long as it is held.
+struct Running(metrics::Gauge);
+
+impl Running {
+    fn begin() -> Self {
+        let gauge = metrics::gauge!("gv_builds_running");
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// How long it waited, when this is the first time that it was taken.
+fn note_wait(deployment: &Deployment) {
+    if let (1, Some(started)) = (deployment.attempt, deployment.started_at) {
+        let waited = (started - deployment.created_at).as_seconds_f64().max(0.0);
+        metrics::histogram!("gv_deployment_step_seconds", "step" => "queue").record(waited);
+    }
 }
 
 /// Passes on to the lease what this process hears. Never ends by itself.
@@ -161,9 +189,14 @@ async fn fail(
     lease: &mut Lease,
     log: &LogWriter,
     step: StepName,
-    failure: Failure,
+    mut failure: Failure,
     cause: Option<anyhow::Error>,
 ) -> Result<bool, AdvanceError> {
+    // Where this worker keeps its folders is nobody's business.
+    let dir = worker.settings.dir.display().to_string();
+    if failure.message.contains(&dir) {
+        failure.message = failure.message.replace(&dir, "").into();
+    }
     match &cause {
         Some(cause) => {
             tracing::error!(code = failure.code.word(), cause = format!("{cause:#}"), "a deployment failed");

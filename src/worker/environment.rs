@@ -5,6 +5,7 @@ use crate::domain::deployment::Deployment;
 use crate::domain::repo::Commit;
 use crate::domain::settings::Variables;
 use crate::worker::inside::upwards;
+use crate::worker::package::Tool;
 use crate::worker::plan::Plan;
 use crate::worker::presets::presets;
 use crate::worker::workspace::Workspace;
@@ -31,6 +32,11 @@ pub fn environment(plan: &Plan, context: &Context<'_>) -> Vec<(String, String)> 
     if let Some(framework) = plan.framework {
         variables.extend(framework.env.clone());
     }
+    if plan.package_tool == Some(Tool::Pnpm) {
+        // Else it replaces itself by the version of `packageManager`, from a fixed place. npm
+        // complains of the variable, so only pnpm gets it.
+        variables.insert("npm_config_manage_package_manager_versions".to_owned(), "false".to_owned());
+    }
     let own = context.deployment.env.iter();
     variables.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let mut set = |name: &str, value: String| variables.insert(name.to_owned(), value);
@@ -47,7 +53,10 @@ pub fn environment(plan: &Plan, context: &Context<'_>) -> Vec<(String, String)> 
 
 fn path(plan: &Plan, context: &Context<'_>) -> String {
     let source = context.workspace.source();
-    let packages = upwards(&plan.root).map(|folder| source.join(folder).join("node_modules/.bin"));
+    let packages = upwards(&plan.root).map(|folder| match folder {
+        "." => source.join("node_modules/.bin"),
+        inner => source.join(inner).join("node_modules/.bin"),
+    });
     let python = context.workspace.home().join(".venv/bin");
     let own: Vec<String> = packages.chain([python]).map(|folder| folder.display().to_string()).collect();
     format!("{}:{}", own.join(":"), context.path)

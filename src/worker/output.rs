@@ -85,10 +85,10 @@ impl Search<'_> {
         self.repository.is_file(&join(folder, "index.html"))
     }
 
-    /// An HTML file, at whatever depth.
+    /// An HTML file, at whatever depth. A link that leaves counts too: collecting it names it.
     fn holds_page(&self, folder: &str) -> bool {
         self.has_index(folder)
-            || self.any(folder, |name, stat| kind(stat) == FileType::RegularFile && is_page(name))
+            || self.any(folder, |name, stat| kind(stat) != FileType::Directory && is_page(name))
     }
 
     /// The folder's own `browser` or `client`, or its only subfolder with an index, where it has
@@ -101,7 +101,7 @@ impl Search<'_> {
                 break;
             }
             let entries = self.entries(&folder);
-            if entries.iter().any(|(name, stat)| kind(stat) == FileType::RegularFile && is_page(name)) {
+            if entries.iter().any(|(name, stat)| kind(stat) != FileType::Directory && is_page(name)) {
                 break;
             }
             let inner = |name: &str| join(&folder, name);
@@ -187,7 +187,14 @@ mod tests {
     fn plan(output: Output) -> Plan {
         let command =
             Command { kind: CommandKind::Build, line: "make".into(), folder: ".".into(), fallback: None };
-        Plan { root: ".".into(), framework: None, notes: Vec::new(), commands: vec![command], output }
+        Plan {
+            root: ".".into(),
+            framework: None,
+            package_tool: None,
+            notes: Vec::new(),
+            commands: vec![command],
+            output,
+        }
     }
 
     fn write(folder: &std::path::Path, files: &[&str]) {
@@ -249,6 +256,16 @@ mod tests {
         assert!(failure.message.contains("Set output_dir"), "{}", failure.message);
         let failure = found(&[], &[], Output::Named("site".into())).unwrap_err();
         assert!(failure.message.starts_with("site (output_dir) is missing or empty"), "{}", failure.message);
+    }
+
+    #[test]
+    fn a_page_that_is_a_link_out_is_left_to_collecting_which_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("dist")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("dist/index.html")).unwrap();
+        let inside = Inside::open(folder.path()).unwrap();
+        let site = find(&inside, &plan(Output::Built(vec!["dist".into()])), Moment(0, 0)).unwrap();
+        assert_eq!(site.folder, "dist");
     }
 
     #[test]

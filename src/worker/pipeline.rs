@@ -23,7 +23,7 @@ use crate::worker::failure::{Halt, Step};
 use crate::worker::inside::Inside;
 use crate::worker::output::{self, Moment, Site};
 use crate::worker::plan::{self, Plan};
-use crate::worker::upload::{self, amount};
+use crate::worker::upload::{self, amount, files_of};
 use crate::worker::workspace::Workspace;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,11 +56,11 @@ impl Pipeline<'_> {
             self.advance(Deployment::upload).await?;
             return self.go_live(&manifest).await;
         }
-        let timer = Timer::start(StepName::Clone);
+        let timer = Timer::start("clone");
         let fetched = self.clone_source().await?;
         timer.stop();
 
-        let timer = Timer::start(StepName::Build);
+        let timer = Timer::start("build");
         let packing = self.pack();
         let commit = fetched.commit.clone();
         let now = self.app().clock.now();
@@ -75,7 +75,7 @@ impl Pipeline<'_> {
         let (site, files, packing) = self.build(&fetched, repository, &plan, packing).await?;
         timer.stop();
 
-        let timer = Timer::start(StepName::Upload);
+        let timer = Timer::start("upload");
         let manifest = self.upload(&fetched, &plan, &site, &files, packing).await?;
         self.go_live(&manifest).await?;
         timer.stop();
@@ -132,9 +132,9 @@ impl Pipeline<'_> {
         self.log.say(
             StepName::Clone,
             format!(
-                "Checked out {} \"{message}\": {} files, {}, in {:.1} s.",
+                "Checked out {} \"{message}\": {}, {}, in {:.1} s.",
                 id.get(..7).unwrap_or(id),
-                fetched.files,
+                files_of(fetched.files),
                 amount(fetched.bytes),
                 began.elapsed().as_secs_f64()
             ),
@@ -328,7 +328,7 @@ impl Pipeline<'_> {
             }
         }
         let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
-        self.log.say(StepName::Upload, format!("Ready: {files} files, {}.", amount(bytes)));
+        self.log.say(StepName::Upload, format!("Ready: {}, {}.", files_of(files), amount(bytes)));
         super::attempt::finish_log(self.log, self.lease).await;
         self.advance(|deployment, now| deployment.finish(now, files, bytes)).await
     }
@@ -380,23 +380,17 @@ fn is_installed(program: &str, path: &str) -> bool {
 
 /// Measures a step that came to its end.
 struct Timer {
-    step: StepName,
+    step: &'static str,
     began: Instant,
 }
 
 impl Timer {
-    fn start(step: StepName) -> Self {
+    fn start(step: &'static str) -> Self {
         Self { step, began: Instant::now() }
     }
 
     fn stop(self) {
-        let step = match self.step {
-            StepName::Queue => "queue",
-            StepName::Clone => "clone",
-            StepName::Build => "build",
-            StepName::Upload => "upload",
-        };
-        metrics::histogram!("gv_deployment_step_seconds", "step" => step)
+        metrics::histogram!("gv_deployment_step_seconds", "step" => self.step)
             .record(self.began.elapsed().as_secs_f64());
     }
 }

@@ -13,6 +13,7 @@ pub struct Plan {
     /// The project's folder, relative to the repository.
     pub root: String,
     pub framework: Option<&'static Framework>,
+    pub package_tool: Option<Tool>,
     /// What was recognised, and why: the beginning of the build's log.
     pub notes: Vec<String>,
     /// In this order.
@@ -96,6 +97,7 @@ impl Planner<'_> {
         Ok(Plan {
             root: self.root.to_owned(),
             framework: self.framework(),
+            package_tool: manager.map(|manager| manager.tool),
             notes: self.notes,
             commands,
             output,

@@ -64,7 +64,10 @@ pub async fn store_files(
         .map(|(key, file)| (key, body(file, folder)))
         .collect();
     let (count, bytes) = (new.len(), new.iter().map(|(_, body)| body.len()).sum());
-    log.say(StepName::Upload, format!("Uploading {count} new of {} files ({}).", files.len(), amount(bytes)));
+    log.say(
+        StepName::Upload,
+        format!("Uploading {count} new of {} ({}).", files_of(files.len() as u64), amount(bytes)),
+    );
     let mut stored = 0;
     for batch in batches(new) {
         if stored > 0 {
@@ -155,6 +158,11 @@ fn batches(objects: Vec<(Key, Body)>) -> Vec<Vec<(Key, Body)>> {
         }
     }
     batches
+}
+
+/// `1 file`, `2 files`.
+pub fn files_of(count: u64) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
 
 /// Bytes as people read them.

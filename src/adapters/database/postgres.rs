@@ -54,11 +54,13 @@ impl Server {
     pub(super) async fn open(&self) -> ConnectionResult<AsyncPgConnection> {
         match &self.tls {
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await.map_err(refused)?;
+                let (client, connection) =
+                    self.config.connect(tls.clone()).await.map_err(|error| refused(&error))?;
                 AsyncPgConnection::try_from_client_and_connection(client, connection).await
             }
             None => {
-                let (client, connection) = self.config.connect(NoTls).await.map_err(refused)?;
+                let (client, connection) =
+                    self.config.connect(NoTls).await.map_err(|error| refused(&error))?;
                 AsyncPgConnection::try_from_client_and_connection(client, connection).await
             }
         }
@@ -106,8 +108,8 @@ fn system_roots() -> Result<MakeRustlsConnect, StoreError> {
     Ok(tls)
 }
 
-fn refused(error: tokio_postgres::Error) -> ConnectionError {
+fn refused(error: &tokio_postgres::Error) -> ConnectionError {
     // The driver says "error connecting to server" and keeps the reason one level below.
-    let reason = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+    let reason = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     ConnectionError::BadConnection(format!("{error}{reason}"))
 }

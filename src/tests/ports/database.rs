@@ -1,7 +1,7 @@
 //! The contract of the database's ports. Each test has a database of its own: an SQLite file, or a
 //! PostgreSQL database where `GV_TEST_DATABASE_URL` names a server; `scripts/test` does both.
 //!
-//! Start with `leases`. Here is what the parts share: values to store, and [`contract!`].
+//! Start with `leases`. Here is what the parts share: values to store, and [`contracts_of_two!`].
 
 mod accounts;
 mod deployments;
@@ -25,7 +25,7 @@ use time::OffsetDateTime;
 
 /// Runs each of these contracts on a database of its own, as two processes that share it: `one`
 /// and `two`.
-macro_rules! contract {
+macro_rules! contracts_of_two {
     ($($name:ident)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
@@ -35,7 +35,7 @@ macro_rules! contract {
         }
     )*};
 }
-use contract;
+use contracts_of_two;
 
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(600);

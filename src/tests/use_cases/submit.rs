@@ -1,6 +1,6 @@
 //! Submitting, redeploying, canceling, deleting.
 
-use super::{BLOG, Process, house, name, new_account, request};
+use super::{BLOG, house, name, new_account, request};
 use futures_util::future::join_all;
 use gv::app::projects::NewProject;
 use gv::app::submit::SubmitRequest;

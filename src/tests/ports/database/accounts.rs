@@ -1,8 +1,8 @@
 //! Users, sessions and tokens.
 
-use super::contract;
+use super::contracts_of_two;
 
-contract! {
+contracts_of_two! {
     a_user_is_found_by_id_and_by_e_mail_address
     a_taken_e_mail_address_is_a_conflict
     a_refresh_token_is_used_once_and_its_reuse_ends_the_session
@@ -168,7 +168,7 @@ mod contracts {
         db.insert_token(&token(ada.id, "ci"), &digest("ci")).await.unwrap();
         let noted = async |after: i64| {
             let used = db.use_token(&digest("ci"), now() + seconds(after)).await.unwrap().unwrap();
-            assert_eq!(db.list_tokens(ada.id).await.unwrap(), [used.clone()]);
+            assert_eq!(db.list_tokens(ada.id).await.unwrap().as_slice(), std::slice::from_ref(&used));
             used.last_used_at.unwrap() - now()
         };
         assert_eq!(noted(0).await, seconds(0));

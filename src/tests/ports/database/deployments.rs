@@ -1,8 +1,8 @@
 //! Deployments as people meet them.
 
-use super::contract;
+use super::contracts_of_two;
 
-contract! {
+contracts_of_two! {
     a_deployment_comes_back_as_it_was_submitted
     a_deployment_comes_back_as_it_was_written_in_every_state
     another_accounts_deployments_are_absent
@@ -195,7 +195,8 @@ mod contracts {
 
     pub(super) async fn a_key_is_forgotten_after_a_day(db: &dyn Database, _: &dyn Database) {
         let blog = account(db, "blog").await;
-        let later = |hours| Deployment { created_at: now() + seconds(hours * 3_600), ..deployment(&blog) };
+        let later =
+            |hours: i64| Deployment { created_at: now() + seconds(hours * 3_600), ..deployment(&blog) };
         let first = db.submit(later(0), Some(&key("a"))).await.unwrap();
         let Submitted::New(first) = first else { panic!("{first:?}") };
         let within = db.submit(later(23), Some(&key("a"))).await.unwrap();

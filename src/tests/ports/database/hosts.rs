@@ -1,8 +1,8 @@
 //! Hosts: which deployment each name shows.
 
-use super::contract;
+use super::contracts_of_two;
 
-contract! {
+contracts_of_two! {
     a_host_follows_the_newest_submission_whatever_ends_first
     assigning_again_changes_nothing_and_returns_the_same
     a_deployment_that_was_taken_by_someone_else_moves_nothing

@@ -1,8 +1,8 @@
 //! Leases: who works on a deployment, and that nobody else does.
 
-use super::contract;
+use super::contracts_of_two;
 
-contract! {
+contracts_of_two! {
     of_workers_that_claim_at_once_one_wins
     a_held_deployment_is_not_taken_and_an_ended_one_is_over
     a_lease_that_ran_out_is_taken_over_and_counted_as_a_loss

@@ -1,8 +1,8 @@
 //! Projects.
 
-use super::contract;
+use super::contracts_of_two;
 
-contract! {
+contracts_of_two! {
     a_project_is_found_by_its_name_and_by_its_repository
     another_accounts_projects_are_absent
     a_name_that_the_account_has_is_a_conflict_and_leaves_nothing
@@ -184,9 +184,9 @@ mod contracts {
         assert_eq!(db.find_project(blog.account, &blog.name).await.unwrap(), None);
         assert_eq!(db.delete_project(blog.account, &blog.name).await.unwrap(), ProjectDeletion::NotFound);
         let all = DeploymentFilter::default();
-        assert_eq!(db.list_deployments(other.account, all, None, 10).await.unwrap(), [kept.clone()]);
         let untouched = db.find_host(&host("other")).await.unwrap().unwrap();
         assert_eq!(untouched.deployment, Some(kept.id));
+        assert_eq!(db.list_deployments(other.account, all, None, 10).await.unwrap(), [kept]);
     }
 
     pub(super) async fn the_host_of_a_deleted_project_goes_on_counting_under_the_next(
