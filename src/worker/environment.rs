@@ -9,7 +9,6 @@ use crate::worker::package::Tool;
 use crate::worker::plan::Plan;
 use crate::worker::presets::presets;
 use crate::worker::workspace::Workspace;
-use std::collections::BTreeMap;
 
 /// What a build is told about itself.
 pub struct Context<'a> {

@@ -325,9 +325,9 @@ async fn clearing_leftovers_leaves_running_jobs_alone(bench: &Bench) {
 }
 
 /// Makes each rule above a test of the executor that `$bench` puts on a bench.
-macro_rules! contract {
+macro_rules! executor_contract {
     ($bench:path) => {
-        crate::ports::executor::contract! { $bench:
+        crate::ports::executor::executor_contract! { $bench:
             exit_codes_come_back_as_they_are
             a_command_that_dies_of_a_signal_names_it
             the_environment_is_exactly_what_was_given
@@ -370,4 +370,4 @@ macro_rules! contract {
         })*
     };
 }
-use contract;
+use executor_contract;

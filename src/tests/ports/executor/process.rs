@@ -1,7 +1,7 @@
 //! The process executor: the contract, and what it adds to it.
 
 use super::bench::{Bench, DAEMONS};
-use super::contract;
+use super::executor_contract;
 use gv::adapters::executor::process::{GuardProgram, ProcessExecutor};
 use gv::ports::executor::{Executor, ExecutorError, Exit};
 use std::fs;
@@ -18,7 +18,7 @@ fn process_bench() -> Bench {
     Bench::new(|folder| Arc::new(ProcessExecutor::new(gv_guard(), folder.join("records"))))
 }
 
-contract!(process_bench);
+executor_contract!(process_bench);
 
 fn records(bench: &Bench) -> usize {
     fs::read_dir(bench.folder.path().join("records")).map_or(0, Iterator::count)
