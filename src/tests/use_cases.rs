@@ -15,6 +15,8 @@ use gv::adapters::cache::local_logs::LocalLogs;
 use gv::adapters::cache::local_notices::LocalNotices;
 use gv::adapters::clock::SystemClock;
 use gv::adapters::queue::local::LocalQueue;
+use gv::app::accounts::Accounts;
+use gv::app::signing::SigningKeys;
 use gv::app::submit::SubmitRequest;
 use gv::app::{App, Policy};
 use gv::domain::account::{Email, User};
@@ -74,7 +76,9 @@ async fn new_account(database: &dyn Database, email: &str) -> UserId {
 }
 
 fn new_app(database: Arc<dyn Database>, folder: &Path) -> Arc<App> {
+    let keys = SigningKeys::parse(&[SigningKeys::generate()]).unwrap();
     Arc::new(App {
+        accounts: Arc::new(Accounts::new(keys)),
         database,
         queue: Arc::new(LocalQueue::new()),
         cache: Arc::new(LocalCache::new(1 << 20)),
