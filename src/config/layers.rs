@@ -118,7 +118,7 @@ fn flatten(table: Table) -> Vec<(String, Value)> {
     for (section, value) in table {
         match value {
             Value::Table(inner) => {
-                flat.extend(inner.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)))
+                flat.extend(inner.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)));
             }
             value => flat.push((section, value)),
         }

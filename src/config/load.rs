@@ -217,7 +217,8 @@ fn public(from: &mut Reader) -> Option<SiteUrls> {
 
 fn allow(from: &mut Reader) -> Vec<AllowedHost> {
     let items = from.list("source.allow");
-    let parsed = items.iter().map(|item| AllowedHost::parse(item).map_err(|invalid| format!("{item:?} {invalid}")));
+    let parsed =
+        items.iter().map(|item| AllowedHost::parse(item).map_err(|invalid| format!("{item:?} {invalid}")));
     let parsed: Result<Vec<_>, String> = parsed.collect();
     parsed.unwrap_or_else(|problem| {
         from.problem("source.allow", problem);

@@ -9,6 +9,7 @@ use crate::domain::log::LogStream;
 use crate::ports::executor::{Executor, Exit, Job, JobLimits, OutputLine};
 use crate::worker::failure::{Halt, Step};
 use crate::worker::plan::{Command, CommandKind};
+use crate::worker::upload::amount;
 use crate::worker::workspace::Workspace;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -129,6 +130,16 @@ impl Build<'_> {
             Exit::Code(exit) => format!("ended with exit code {exit}"),
             Exit::Signal(signal) => format!("was ended by signal {signal}"),
         };
+        // 128 + SIGXFSZ: the limit on each file that it writes.
+        if matches!(ran.exit, Exit::Code(153) | Exit::Signal(25)) {
+            let limit = amount(self.limits.file_bytes);
+            return Err(Halt::failed(
+                FailureCode::LimitExceeded,
+                format!(
+                    "The {name} command `{line}` was ended because it wrote a file of more than {limit}."
+                ),
+            ));
+        }
         let advice = match ran.exit {
             // 128 + SIGKILL, as shells report it.
             Exit::Code(137) | Exit::Signal(9) => {

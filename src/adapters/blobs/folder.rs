@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const REMEMBERED: usize = 10_000;
 
 pub(super) struct Folder {
+    /// Where it was found; nothing is resolved from it.
+    path: PathBuf,
     root: OwnedFd,
     temporary: OwnedFd,
     locks: OwnedFd,
@@ -61,6 +63,7 @@ impl Folder {
         }
         let root = OwnedFd::from(File::open(&path)?);
         let folder = Self {
+            path,
             temporary: make(root.as_fd(), "tmp")?,
             locks: make(root.as_fd(), "locks")?,
             root,
@@ -177,8 +180,10 @@ impl Folder {
     /// Whether an object could be written now.
     pub(super) fn check(&self) -> io::Result<()> {
         let disk = rustix::fs::fstatvfs(&self.root)?;
-        if rustix::fs::fstat(&self.root)?.st_nlink == 0 {
-            return Err(Errno::NOENT.into());
+        // What is stored in a folder that was moved away or mounted over is lost at the next start.
+        let (held, found) = (rustix::fs::fstat(&self.root)?, rustix::fs::stat(&self.path)?);
+        if (held.st_dev, held.st_ino) != (found.st_dev, found.st_ino) {
+            return Err(io::Error::other("another folder is at its place by now: start again"));
         }
         if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
             return Err(Errno::ROFS.into());

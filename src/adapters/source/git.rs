@@ -6,9 +6,9 @@
 use super::clone::{CheckedOut, Job};
 use super::faults::disk_error;
 use super::guard::Guard;
-use crate::domain::address::AllowedHost;
 use super::progress::Counters;
 use super::wire::Clients;
+use crate::domain::address::AllowedHost;
 use crate::ports::source::{FetchRequest, Fetched, Source, SourceError};
 use async_trait::async_trait;
 use std::path::Path;

@@ -38,7 +38,8 @@ async fn a_wrong_password_and_an_unknown_address_get_the_same_answer() {
     gv.account("ada@example.com").await;
     let mut answers = Vec::new();
     for email in ["ada@example.com", "nobody@example.com"] {
-        let response = post(&gv, "/auth/login", &json!({"email": email, "password": "wrong wrong wrong"})).await;
+        let response =
+            post(&gv, "/auth/login", &json!({"email": email, "password": "wrong wrong wrong"})).await;
         answers.push(json_of(response, StatusCode::UNAUTHORIZED).await["detail"].clone());
     }
     assert_eq!(answers[0], answers[1]);
@@ -56,7 +57,11 @@ async fn a_refresh_token_works_once_and_its_reuse_ends_the_family() {
     assert_ne!(first["refresh_token"], second["refresh_token"]);
     assert_eq!(me(&gv, text(&second, "access_token")).await.status(), StatusCode::OK);
     assert_eq!(refresh(text(&first, "refresh_token")).await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(refresh(text(&second, "refresh_token")).await.status(), StatusCode::UNAUTHORIZED, "the family is over");
+    assert_eq!(
+        refresh(text(&second, "refresh_token")).await.status(),
+        StatusCode::UNAUTHORIZED,
+        "the family is over"
+    );
     assert_eq!(me(&gv, text(&second, "access_token")).await.status(), StatusCode::UNAUTHORIZED);
 }
 
@@ -76,7 +81,10 @@ async fn a_personal_token_is_shown_once_works_and_can_be_taken_back() {
     let gv = Gv::start(Settings::default()).await;
     let made = gv.post("/tokens", &json!({"name": "ci", "expires_in_days": 30}), 201).await;
     let token = text(&made, "token");
-    assert!(token.starts_with("gvtok_") && token.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{token}");
+    assert!(
+        token.starts_with("gvtok_") && token.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'),
+        "{token}"
+    );
     assert_eq!(me(&gv, token).await.status(), StatusCode::OK);
     let listed = gv.get("/tokens").await;
     assert!(!listed.to_string().contains(token), "only its hash is kept");
@@ -105,7 +113,8 @@ async fn guessing_passwords_is_slowed_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn registration_can_be_closed() {
     let gv = Gv::start(Settings::default().set("GV_AUTH__REGISTRATION", "closed")).await;
-    let response = post(&gv, "/auth/register", &json!({"email": "ada@example.com", "password": PASSWORD})).await;
+    let response =
+        post(&gv, "/auth/register", &json!({"email": "ada@example.com", "password": PASSWORD})).await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
 }
 

@@ -89,7 +89,10 @@ async fn a_person_signs_in_deploys_and_signs_out() {
         use std::io::Write;
         let mut command = command();
         command.env("HOME", home.path()).args(args);
-        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         child.wait_with_output().unwrap()
@@ -106,7 +109,8 @@ async fn a_person_signs_in_deploys_and_signs_out() {
     assert_eq!(out(&run(&["whoami"], "")).trim(), "ada@example.com");
     let repository = stage.site("hers").await;
     let output = run(&["deploy", &repository.url(), "--json"], "");
-    let deployment: Value = serde_json::from_str(&out(&output)).unwrap_or_else(|_| panic!("{}", err(&output)));
+    let deployment: Value =
+        serde_json::from_str(&out(&output)).unwrap_or_else(|_| panic!("{}", err(&output)));
     assert_eq!(deployment["state"], "ready");
     assert_eq!(run(&["logout"], "").status.code(), Some(0));
     assert!(!kept.exists());
@@ -121,7 +125,8 @@ async fn a_configuration_that_is_wrong_is_refused_before_anything_starts() {
         ("GV_CONFIG", "/nowhere/gv.toml", "/nowhere/gv.toml"),
     ] {
         for args in [["up"].as_slice(), &["config", "check"]] {
-            let output = command().env("GV_DATA_DIR", "/nowhere").env(variable, value).args(args).output().unwrap();
+            let output =
+                command().env("GV_DATA_DIR", "/nowhere").env(variable, value).args(args).output().unwrap();
             assert_eq!(output.status.code(), Some(1), "{variable} {args:?}");
             let text = out(&output) + &err(&output);
             assert!(text.contains(said), "{variable} {args:?}: {text}");
@@ -149,7 +154,11 @@ async fn a_role_alone_refuses_backends_that_nobody_else_can_see() {
     for role in ["api", "worker", "edge"] {
         let output = command().env("GV_DATA_DIR", folder.path().join(role)).arg(role).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{role}");
-        assert!(err(&output).contains("memory:") && err(&output).contains("gv up"), "{role}: {}", err(&output));
+        assert!(
+            err(&output).contains("memory:") && err(&output).contains("gv up"),
+            "{role}: {}",
+            err(&output)
+        );
     }
 }
 
@@ -159,7 +168,12 @@ async fn migrate_says_what_there_is_to_do_and_does_it() {
     let database = crate::support::database::fresh_url().await;
     let run = |args: &[&str]| {
         let mut command = command();
-        command.env("GV_DATA_DIR", folder.path()).env("GV_DATABASE__URL", &database.url).args(args).output().unwrap()
+        command
+            .env("GV_DATA_DIR", folder.path())
+            .env("GV_DATABASE__URL", &database.url)
+            .args(args)
+            .output()
+            .unwrap()
     };
     let before = run(&["migrate", "--check"]);
     assert_eq!(before.status.code(), Some(1), "{}", err(&before));
@@ -186,7 +200,7 @@ async fn the_demo_deploys_a_site_by_itself() {
     let demo = next();
     assert_eq!((ready["event"].as_str(), demo["event"].as_str()), (Some("ready"), Some("demo")));
     let host = demo["url"].as_str().unwrap().strip_prefix("http://").unwrap();
-    let client = reqwest::Client::new();
+    let client = crate::support::gv::client();
     let page = client.get(ready["edge"].as_str().unwrap()).header("host", host).send().await.unwrap();
     assert!(page.text().await.unwrap().contains("It is live."));
     child.kill().unwrap();

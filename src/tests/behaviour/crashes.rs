@@ -48,11 +48,13 @@ async fn killed_while_building_its_processes_die_and_it_is_built_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_moment_nothing_half_made_is_visible_and_all_end() {
-    let mut stage = Stage::set().await;
-    let files: Vec<(String, String)> = (0..300).map(|n| (format!("{n}.html"), format!("page {n} of one"))).collect();
+    let mut stage = Stage::set_with(Settings::default().set("GV_WORKER__MAX_ATTEMPTS", 50)).await;
+    let files: Vec<(String, String)> =
+        (0..300).map(|n| (format!("{n}.html"), format!("page {n} of one"))).collect();
     let repository = stage.git.repository("site", &borrowed(&files)).await;
     stage.deploy(&repository).await;
-    let files: Vec<(String, String)> = (0..300).map(|n| (format!("{n}.html"), format!("page {n} of two"))).collect();
+    let files: Vec<(String, String)> =
+        (0..300).map(|n| (format!("{n}.html"), format!("page {n} of two"))).collect();
     repository.commit(&borrowed(&files), "two").await;
     let mut ids = Vec::new();
     // Each life ends at another moment of the way from the submission to the pointers.
@@ -100,9 +102,9 @@ async fn asked_to_end_it_ends_at_once_and_gives_its_work_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_that_kills_its_worker_each_time_fails_and_others_go_on() {
     let mut stage = Stage::set_with(Settings::default().set("GV_WORKER__MAX_ATTEMPTS", 2)).await;
-    // The worker is the parent of the guard that is the parent of the launched shell's ancestors.
-    let script = "pid=$$; while [ $pid -gt 1 ]; do cmd=$(tr '\\0' ' ' < /proc/$pid/cmdline); \
-                  case \"$cmd\" in *' up '*|*' up') kill -9 $pid; sleep 60;; esac; \
+    // Up through its parents to the one that is named gv, which is not the guard between them.
+    let script = "pid=$$; while [ $pid -gt 1 ]; do \
+                  if [ \"$(cat /proc/$pid/comm)\" = gv ]; then kill -9 $pid; sleep 60; fi; \
                   pid=$(sed 's/.*) . \\([0-9]*\\) .*/\\1/' /proc/$pid/stat); done; exit 1";
     let killer = stage.git.repository("killer", &borrowed(&built_by(script))).await;
     let id = id_of(&stage.gv.submit(json!({"repo_url": killer.url()})).await);
@@ -111,7 +113,12 @@ async fn a_deployment_that_kills_its_worker_each_time_fails_and_others_go_on() {
         stage.gv.start_again();
     }
     let deployment = stage.gv.wait_until_ended(&id).await;
-    assert_eq!(deployment["error"]["code"], "worker_lost", "{deployment}\n{}", stage.gv.deployment_log(&id).await);
+    assert_eq!(
+        deployment["error"]["code"],
+        "worker_lost",
+        "{deployment}\n{}",
+        stage.gv.deployment_log(&id).await
+    );
     let site = stage.site("site").await;
     stage.deploy(&site).await;
 }

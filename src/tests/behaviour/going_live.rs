@@ -14,7 +14,8 @@ async fn a_repository_url_alone_puts_a_site_live_at_three_addresses() {
     assert_eq!(deployment["target"], "production");
     assert_eq!(deployment["branch"], "main");
     assert_eq!(deployment["files"], 2);
-    let hosts: Vec<&str> = deployment["hosts"].as_array().unwrap().iter().map(|host| host.as_str().unwrap()).collect();
+    let hosts: Vec<&str> =
+        deployment["hosts"].as_array().unwrap().iter().map(|host| host.as_str().unwrap()).collect();
     let id = id_of(&deployment);
     let own = format!("my-site-{}.localhost", id.strip_prefix("dpl_").unwrap());
     for host in ["my-site.localhost", "my-site-git-main.localhost", own.as_str()] {
@@ -58,7 +59,8 @@ async fn branch_tag_and_commit_can_be_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_deployment_stores_only_what_changed() {
     let stage = Stage::set().await;
-    let files: Vec<(String, String)> = (0..100).map(|n| (format!("page-{n}.html"), format!("page {n}"))).collect();
+    let files: Vec<(String, String)> =
+        (0..100).map(|n| (format!("page-{n}.html"), format!("page {n}"))).collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let repository = stage.git.repository("hundred", &files).await;
     stage.deploy(&repository).await;
@@ -91,7 +93,8 @@ async fn the_same_idempotency_key_is_the_same_deployment() {
         (response.status().as_u16(), serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap())
     };
     let answers = futures_util::future::join_all((0..12).map(|_| submit(&body))).await;
-    let ids: std::collections::HashSet<String> = answers.iter().map(|(_, deployment)| id_of(deployment)).collect();
+    let ids: std::collections::HashSet<String> =
+        answers.iter().map(|(_, deployment)| id_of(deployment)).collect();
     assert_eq!(ids.len(), 1, "{answers:?}");
     assert_eq!(answers.iter().filter(|(status, _)| *status == 201).count(), 1);
     let (status, problem) = submit(&json!({"repo_url": repository.url(), "ref": "main"})).await;
@@ -102,14 +105,16 @@ async fn the_same_idempotency_key_is_the_same_deployment() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_can_be_followed_live_and_resumed_without_a_gap() {
     let stage = Stage::set().await;
-    let script = "for i in 1 2 3 4 5 6; do echo line $i; sleep 0.2; done; mkdir out; echo done > out/index.html";
+    let script =
+        "for i in 1 2 3 4 5 6; do echo line $i; sleep 0.2; done; mkdir out; echo done > out/index.html";
     let files = super::built_by(script);
     let repository = stage.git.repository("talkative", &super::borrowed(&files)).await;
     let body = json!({"repo_url": repository.url(), "output_dir": "out"});
     let id = id_of(&stage.gv.submit(body).await);
     let path = format!("/deployments/{id}/logs?follow=true");
     // The first reader breaks off in the middle, the second goes on from there.
-    let mut first = stage.gv.call(Method::GET, &path).header("accept", "text/event-stream").send().await.unwrap();
+    let mut first =
+        stage.gv.call(Method::GET, &path).header("accept", "text/event-stream").send().await.unwrap();
     let mut seen = String::new();
     while !seen.contains("line 2") {
         seen.push_str(std::str::from_utf8(&first.chunk().await.unwrap().expect("the log goes on")).unwrap());
@@ -121,8 +126,11 @@ async fn a_log_can_be_followed_live_and_resumed_without_a_gap() {
     let rest = rest.header("last-event-id", &last).send().await.unwrap();
     let rest = tokio::time::timeout(PATIENCE, rest.text()).await.unwrap().unwrap();
     let whole = format!("{seen}{rest}");
-    let numbers: Vec<u64> =
-        whole.lines().filter_map(|line| line.strip_prefix("id: ")).map(|number| number.parse().unwrap()).collect();
+    let numbers: Vec<u64> = whole
+        .lines()
+        .filter_map(|line| line.strip_prefix("id: "))
+        .map(|number| number.parse().unwrap())
+        .collect();
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
     for line in 1..=6 {
         assert_eq!(whole.matches(&format!("\"line {line}\"")).count(), 1, "line {line} in\n{whole}");
@@ -172,7 +180,10 @@ async fn lists_are_paged_and_filtered() {
     assert_eq!(of_one["items"].as_array().unwrap().len(), 3);
     assert_eq!(stage.gv.get("/deployments?state=failed").await["items"], json!([]));
     let names: Vec<Value> = stage.gv.get("/projects").await["items"].as_array().unwrap().clone();
-    assert_eq!(names.iter().map(|project| project["name"].as_str().unwrap()).collect::<Vec<_>>(), ["one", "other"]);
+    assert_eq!(
+        names.iter().map(|project| project["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["one", "other"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,12 @@ async fn another_accounts_ids_answer_404_on_every_route() {
         if !path.contains('{') {
             continue;
         }
-        for method in methods.as_object().unwrap().keys().filter(|key| ["get", "post", "delete"].contains(&key.as_str())) {
+        for method in methods
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|key| ["get", "post", "delete"].contains(&key.as_str()))
+        {
             let own = if path.contains("/tokens/") { token["id"].as_str().unwrap() } else { id.as_str() };
             let path = path.replace("{id}", own).replace("{name}", "mine");
             let path = path.strip_prefix("/api/v1").unwrap_or(&path);

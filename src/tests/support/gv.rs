@@ -78,7 +78,7 @@ impl Gv {
             edge: String::new(),
             ops: String::new(),
             token: String::new(),
-            client: Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
+            client: client(),
         };
         gv.learn(&ready);
         gv
@@ -227,7 +227,8 @@ impl Gv {
 
     /// The sum of a metric's series whose labels contain all of `labels`.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let text = self.client.get(format!("{}/metrics", self.ops)).send().await.unwrap().text().await.unwrap();
+        let text =
+            self.client.get(format!("{}/metrics", self.ops)).send().await.unwrap().text().await.unwrap();
         let series = text.lines().filter_map(|line| line.rsplit_once(' '));
         let wanted = series.filter(|(series, _)| {
             series.split('{').next() == Some(name) && labels.iter().all(|label| series.contains(label))
@@ -279,10 +280,18 @@ pub async fn json_of(response: Response, expected: StatusCode) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The binary, in an environment of its own.
+/// A client that follows no redirects.
+pub fn client() -> Client {
+    // The first of a process's clients brings the TLS provider; the others find it there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+/// The binary, in an environment of its own and away from the checkout's configuration.
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gv"));
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.current_dir("/").stdin(Stdio::null());
     command
 }
 
