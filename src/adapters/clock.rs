@@ -10,7 +10,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
     fn now(&self) -> OffsetDateTime {
-        OffsetDateTime::now_utc()
+        let now = OffsetDateTime::now_utc();
+        // As exact as it will be stored, so that a value reads back as it was.
+        now.replace_microsecond(now.microsecond()).unwrap_or(now)
     }
 }
 

@@ -114,6 +114,10 @@ impl App {
         password: Password,
         name: Option<DisplayName>,
     ) -> Result<Option<SignedIn>, StoreError> {
+        // Whoever was first with it would be taken for the owner of the next `gv up`.
+        if email == self.owner_email()? {
+            return Ok(None);
+        }
         let password_hash = Some(self.accounts.hash(password).await?);
         let now = self.clock.now();
         let id = UserId::new(now, &mut rand::rng());
@@ -225,11 +229,15 @@ impl App {
         })
     }
 
-    async fn owner_account(&self) -> Result<User, StoreError> {
+    fn owner_email(&self) -> Result<Email, StoreError> {
         // A domain that is no domain of e-mail (one with an underscore) falls back to this machine.
-        let email = Email::parse(&format!("owner@{}", self.policy.names.domain))
+        Email::parse(&format!("owner@{}", self.policy.names.domain))
             .or_else(|_| Email::parse("owner@localhost"))
-            .map_err(|error| StoreError::new(StoreErrorKind::Internal, "naming the owner", error))?;
+            .map_err(|error| StoreError::new(StoreErrorKind::Internal, "naming the owner", error))
+    }
+
+    async fn owner_account(&self) -> Result<User, StoreError> {
+        let email = self.owner_email()?;
         if let Some(owner) = self.database.find_user_by_email(&email).await? {
             return Ok(owner);
         }

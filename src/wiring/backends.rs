@@ -19,8 +19,8 @@ use anyhow::{Context, bail};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A live log may be as long as a finished one, and some more for gv's own words.
-const SPARE_LOG_BYTES: u64 = 1 << 20;
+/// Short lines weigh more in memory than they do in a log's cap.
+const LIVE_LOG_SHARE: u64 = 3;
 
 /// What the api and the worker stand on.
 #[derive(Clone)]
@@ -59,7 +59,7 @@ impl Shared {
         }
         Ok(Self {
             cache: Arc::new(LocalCache::new(config.cache.memory_mb << 20)),
-            live_logs: Arc::new(LocalLogs::new(((config.limits.log_mb << 20) + SPARE_LOG_BYTES) as usize)),
+            live_logs: Arc::new(LocalLogs::new((LIVE_LOG_SHARE * (config.limits.log_mb << 20)) as usize)),
             notices: Arc::new(LocalNotices::new()),
             blobs: blobs(config)?,
         })

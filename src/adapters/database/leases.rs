@@ -40,11 +40,12 @@ pub(super) async fn claim(
 ) -> Result<Claim, StoreError> {
     let id = id.to_string();
     transact!(db, "taking a deployment", |conn| {
-        let query = deployments::table
-            .filter(deployments::id.eq(&id))
-            .select((DeploymentRow::as_select(), deployments::lease_until.gt(dialect::now())));
-        let found = locked(query).get_result::<(DeploymentRow, bool)>(conn).await.optional()?;
-        let Some((row, held)) = found else { return Ok(Claim::Over) };
+        let this = || deployments::table.filter(deployments::id.eq(&id));
+        // Locks the row for what follows. Asked apart from the row itself, since the compiler takes
+        // a minute over the two in one.
+        let query = locked(this().select(deployments::lease_until.gt(dialect::now())));
+        let Some(held) = query.get_result::<bool>(conn).await.optional()? else { return Ok(Claim::Over) };
+        let row = this().select(DeploymentRow::as_select()).get_result(conn).await?;
         let mut present = Deployment::try_from(row)?;
         if present.state.is_ended() {
             return Ok(Claim::Over);
@@ -61,20 +62,18 @@ pub(super) async fn claim(
         let taken = present.take(now).map_err(Fault::defect)?;
         let unchanged =
             deployments::table.filter(deployments::id.eq(&id).and(deployments::revision.eq(revision)));
-        let taken = diesel::update(unchanged)
-            .set((
-                Progress::try_from(&taken)?,
-                deployments::revision.eq(revision + 1),
-                deployments::lease_worker.eq(worker),
-                deployments::lease_until.eq(dialect::from_now(lease)),
-                // That announcement has done its work: if the lease runs out, another is due.
-                deployments::announced_at.eq(0),
-            ))
-            .returning(DeploymentRow::as_returning());
-        match taken.get_result(conn).await.optional()? {
-            Some(row) => Ok(Claim::Taken(Box::new(row.try_into()?))),
-            None => Ok(Claim::Held),
+        let changes = (Progress::try_from(&taken)?, deployments::revision.eq(revision + 1));
+        if diesel::update(unchanged).set(changes).execute(conn).await? == 0 {
+            return Ok(Claim::Held);
         }
+        let leased = (
+            deployments::lease_worker.eq(worker),
+            deployments::lease_until.eq(dialect::from_now(lease)),
+            // That announcement has done its work: if the lease runs out, another is due.
+            deployments::announced_at.eq(0),
+        );
+        diesel::update(this()).set(leased).execute(conn).await?;
+        Ok(Claim::Taken(Box::new(Deployment { revision: revision + 1, ..taken })))
     })
 }
 

@@ -72,7 +72,7 @@ async fn submit(connection: &Connection, body: &Value) -> anyhow::Result<Deploym
         attempt += 1;
         match outcome {
             Err(error) if attempt < 3 && is_passing(&error) => {
-                tokio::time::sleep(Duration::from_secs(1)).await
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
             outcome => return outcome,
         }

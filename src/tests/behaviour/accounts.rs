@@ -94,6 +94,13 @@ async fn a_personal_token_is_shown_once_works_and_can_be_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_registers_as_the_owner() {
+    let gv = Gv::start(Settings::default()).await;
+    let response = post(&gv, "/auth/register", &json!({"email": "Owner@localhost", "password": PASSWORD})).await;
+    assert_eq!(response.status(), StatusCode::CONFLICT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn guessing_passwords_is_slowed_down() {
     let gv = Gv::start(Settings::default().set("GV_AUTH__ATTEMPTS_PER_MIN", 5)).await;
     let body = json!({"email": "ada@example.com", "password": "wrong wrong wrong"});
