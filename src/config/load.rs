@@ -9,6 +9,7 @@ use crate::domain::address::AllowedHost;
 use crate::domain::host::{Hostname, Scheme, SiteUrls};
 use crate::domain::secret::Secret;
 use crate::domain::settings::Variables;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -114,6 +115,15 @@ fn read(from: &mut Reader) -> Option<Config> {
     let data_dir = data_dir(from)?;
     let work = Some(from.text("worker.dir")).filter(|text| !text.is_empty()).map(PathBuf::from);
     let listen = from.text("ops.listen").to_owned();
+    // What stands in for a value that cannot be read is never used: it is a problem by then.
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let api_listen = from.parsed("api.listen", "an address such as 127.0.0.1:8080");
+    let edge_listen = from.parsed("edge.listen", "an address such as 127.0.0.1:8000");
+    let ops_listen = (!listen.is_empty()).then(|| from.parsed("ops.listen", "an address or empty"));
+    let registration =
+        from.word("auth.registration", &[("open", Registration::Open), ("closed", Registration::Closed)]);
+    let formats = [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)];
+    let format = from.word("log.format", &formats);
     let config = Config {
         database: Database {
             url: Secret::new(from.url(
@@ -132,20 +142,14 @@ fn read(from: &mut Reader) -> Option<Config> {
             access_key: from.optional_secret("blobs.access_key"),
             secret_key: from.optional_secret("blobs.secret_key"),
         },
-        api: Api { listen: from.parsed("api.listen", "an address such as 127.0.0.1:8080")? },
+        api: Api { listen: api_listen.unwrap_or(nowhere) },
         edge: Edge {
-            listen: from.parsed("edge.listen", "an address such as 127.0.0.1:8000")?,
+            listen: edge_listen.unwrap_or(nowhere),
             public: public(from),
             memory_mb: from.number("edge.memory_mb", 1..=A_TEBIBYTE_MB),
             pointer_ttl_s: from.number("edge.pointer_ttl_s", 1..=3_600),
         },
-        ops: Ops {
-            listen: if listen.is_empty() {
-                None
-            } else {
-                Some(from.parsed("ops.listen", "an address or empty")?)
-            },
-        },
+        ops: Ops { listen: ops_listen.flatten() },
         worker: Worker {
             concurrency: from.number("worker.concurrency", 1..=1_000),
             build_timeout_s: from.number("worker.build_timeout_s", 1..=A_DAY_S),
@@ -169,22 +173,13 @@ fn read(from: &mut Reader) -> Option<Config> {
             timeout_s: from.number("source.timeout_s", 1..=A_DAY_S),
         },
         auth: Auth {
-            registration: from.word(
-                "auth.registration",
-                &[("open", Registration::Open), ("closed", Registration::Closed)],
-            )?,
+            registration: registration.unwrap_or(Registration::Closed),
             signing_keys: from.list("auth.signing_keys").into_iter().map(Secret::new).collect(),
             access_token_s: from.number("auth.access_token_s", 10..=A_DAY_S),
             refresh_token_days: from.number("auth.refresh_token_days", 1..=3_650),
             attempts_per_min: from.number("auth.attempts_per_min", 1..=1_000_000),
         },
-        log: Log {
-            level: log_level(from),
-            format: from.word(
-                "log.format",
-                &[("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)],
-            )?,
-        },
+        log: Log { level: log_level(from), format: format.unwrap_or(LogFormat::Auto) },
         domain: domain?,
         data_dir,
     };
@@ -313,6 +308,8 @@ mod tests {
             ("GV_DOMAIN", "not a host"),
             ("GV_SOURCE__ALLOW", "10.0.0.1"),
             ("GV_AUTH__REGISTRATION", "maybe"),
+            ("GV_API__LISTEN", "8080"),
+            ("GV_OPS__LISTEN", "off"),
             ("GV_QUEUE__URL", "kafka://x"),
         ]))
         .unwrap_err();

@@ -65,9 +65,8 @@ impl Source for GitSource {
         drop(halt);
         match ended {
             Ok(Ok(checked_out)) => {
-                let fetched = publish(checked_out, &into)?;
-                watch.say_end(&fetched);
-                Ok(fetched)
+                watch.say_end();
+                publish(checked_out, &into)
             }
             Ok(Err(error)) => Err(error),
             Err(reason) => {
@@ -133,10 +132,9 @@ impl Watch {
         }
     }
 
-    /// However quick it was, the log has what came and what it became.
-    fn say_end(&mut self, fetched: &Fetched) {
+    /// However quick it was, the log has what came. What it became is the caller's to tell.
+    fn say_end(&mut self) {
         self.say(self.counters.received());
-        self.say(format!("Checked out {} files of commit {}", fetched.files, fetched.commit.id));
     }
 }
 

@@ -96,7 +96,8 @@ async fn a_personal_token_is_shown_once_works_and_can_be_taken_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_registers_as_the_owner() {
     let gv = Gv::start(Settings::default()).await;
-    let response = post(&gv, "/auth/register", &json!({"email": "Owner@localhost", "password": PASSWORD})).await;
+    let response =
+        post(&gv, "/auth/register", &json!({"email": "Owner@localhost", "password": PASSWORD})).await;
     assert_eq!(response.status(), StatusCode::CONFLICT);
 }
 

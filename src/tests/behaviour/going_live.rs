@@ -38,6 +38,9 @@ async fn every_step_has_its_times_and_the_commit_is_known() {
     assert_eq!(deployment["commit"], json!(commit));
     assert_eq!(deployment["commit_message"], "Say second");
     assert_eq!(deployment["attempt"], 1);
+    let log = stage.gv.deployment_log(&id_of(&deployment)).await;
+    let told = format!("Checked out {} \\\"Say second\\\": 2 files", &commit[..7]);
+    assert_eq!(log.matches(&told).count(), 1, "{told} in {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

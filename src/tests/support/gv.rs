@@ -39,13 +39,17 @@ struct Home {
 pub struct Settings(Vec<(String, String)>);
 
 impl Settings {
-    pub fn set(mut self, variable: &str, value: impl ToString) -> Self {
-        self.0.push((variable.to_owned(), value.to_string()));
+    pub fn set(mut self, variable: &str, value: impl Into<Value>) -> Self {
+        let value = match value.into() {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        self.0.push((variable.to_owned(), value));
         self
     }
 
     /// Git servers on loopback that may be cloned from.
-    pub fn allow(self, address: impl ToString) -> Self {
+    pub fn allow(self, address: &str) -> Self {
         self.set("GV_SOURCE__ALLOW", address)
     }
 }
