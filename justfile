@@ -28,6 +28,12 @@ lint:
     cargo fmt
     cargo clippy --all-targets -- -D warnings
 
+# gv beside `git clone`, and how fast production moves
+[group('measure')]
+bench-deploy *ARGS:
+    cargo build --release
+    scripts/bench-deploy {{ARGS}}
+
 # The code's documentation, private items too
 [group('read')]
 docs:

@@ -244,7 +244,10 @@ impl Lease {
         );
         let log = self.app.log_writer(&self.deployment);
         log.say(StepName::Clone, &failure.message);
-        log.finish().await?;
+        // It ends all the same: its reason is in the row.
+        if let Err(error) = log.finish().await {
+            tracing::error!(%error, "the log of a lost deployment could not be stored");
+        }
         let now = self.app.clock.now();
         match self.advance(|deployment| deployment.fail(now, failure)).await {
             Ok(_) => Ok(()),

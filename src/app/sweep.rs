@@ -3,7 +3,7 @@
 
 use crate::app::App;
 use crate::app::deadline::{COURTESY, DATABASE, within};
-use crate::ports::error::StoreError;
+use crate::ports::error::{StoreError, StoreErrorKind};
 use rand::Rng;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -75,7 +75,12 @@ impl App {
             if published.is_ok() {
                 tracing::info!(%host, "published a host whose publishing had been cut off");
             }
+            let away = published.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Unavailable);
             storage.note(published);
+            if away {
+                // The rest would only wait for the same storage; all come again.
+                break;
+            }
         }
         Ok(())
     }

@@ -16,8 +16,12 @@ use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// What blocking calls still get once every role has ended.
+const LAST_CALLS: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub struct UpArgs {
@@ -111,7 +115,8 @@ fn run_until_signal(
     role: impl AsyncFnOnce(CancellationToken) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
     telemetry::start_logging(log)?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -129,7 +134,11 @@ fn run_until_signal(
         });
         Box::pin(role(stop)).await?;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // A thread that is stuck in a call to the system (a folder on a network) does not keep the
+    // process from ending.
+    runtime.shutdown_timeout(LAST_CALLS);
+    ended
 }
 
 /// Says on standard output that the process can serve: a line of JSON for programs, words for people.

@@ -4,7 +4,8 @@
 use actix_web::web::Data;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Context;
-use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 use std::net::TcpListener;
@@ -14,15 +15,24 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// One thing that a role needs to do its work.
-#[async_trait]
-pub trait Check: Send + Sync {
-    /// What `/readyz` calls it: `database`, `queue`, `cache`, `blobs`, `executor` ...
-    fn name(&self) -> &'static str;
-    /// What it is, in a word; or, in words for an operator, what is missing.
-    async fn check(&self) -> Result<String, String>;
+#[derive(Clone)]
+pub struct Check {
+    name: &'static str,
+    ask: Arc<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>,
 }
 
-pub type Checks = Vec<Arc<dyn Check>>;
+impl Check {
+    /// `name` is what `/readyz` calls it: `database`, `queue` ... `ask` answers what it is, in a
+    /// word; or, in words for an operator, what is missing.
+    pub fn new<F>(name: &'static str, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<String, String>> + Send + 'static,
+    {
+        Self { name, ask: Arc::new(move || ask().boxed()) }
+    }
+}
+
+pub type Checks = Vec<Check>;
 
 /// A check that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -72,16 +82,15 @@ async fn healthz() -> HttpResponse {
 
 async fn readyz(state: Data<State>) -> HttpResponse {
     let outcomes = futures_util::future::join_all(state.checks.iter().map(|check| async {
-        let name = check.name();
-        let check = check.clone();
+        let asking = (check.ask)();
         // On the process's own runtime: a database call that is given up may have to block.
-        let asked = state.runtime.spawn(async move { tokio::time::timeout(DEADLINE, check.check()).await });
+        let asked = state.runtime.spawn(async move { tokio::time::timeout(DEADLINE, asking).await });
         let outcome = match asked.await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
             Err(error) => Err(format!("the check fell over: {error}")),
         };
-        (name, outcome)
+        (check.name, outcome)
     }))
     .await;
     let stopping = state.stopping.is_cancelled();

@@ -20,7 +20,7 @@ use crate::domain::secret::Secret;
 use crate::edge::{EdgePorts, EdgeSettings};
 use crate::ops::Checks;
 use crate::ports::database::Database;
-use crate::ports::error::StoreErrorKind;
+use crate::ports::error::{StoreError, StoreErrorKind};
 use crate::ports::executor::Executor;
 use crate::worker::{Worker, WorkerSettings};
 use crate::{api as api_role, edge as edge_role, ops, telemetry};
@@ -57,30 +57,33 @@ pub async fn up(
     let backends = Backends::connect(config)?;
     let (api, edge) = (bind("api.listen", config.api.listen)?, bind("edge.listen", config.edge.listen)?);
     let (api_address, edge_address) = (api.local_addr()?, edge.local_addr()?);
-    migrate_when_reachable(&*backends.database, &stop).await?;
+    let executor = executor(config);
+    let mut process = Process::new("up", config, &stop)?;
+    let mut checks = backend_checks(&backends);
+    checks.push(checks::executor(&executor));
+    let ops = process.add_ops(checks)?;
+    // Sites are served while the database is still waited for.
+    process.add_edge(config, &backends.shared, edge);
+    when_reachable("migrating the database", &stop, || migrate_now(&*backends.database)).await?;
     let keys = match config.auth.signing_keys.as_slice() {
         [] => vec![data.signing_key()?],
         keys => keys.to_vec(),
     };
     let app = app(config, &backends, &keys, edge_address)?;
     let held = data.owner_session().map(|session| Secret::new(session.token));
-    let (_, token) = app.owner(held).await.context("making the owner's token")?;
+    let owning = || app.owner(held.clone());
+    let (_, token) = when_reachable("making the owner's token", &stop, owning).await?;
     let owner = OwnerSession { api: format!("http://{api_address}"), token: token.expose().to_owned() };
     data.keep_owner_session(&owner)?;
 
-    let mut process = Process::new("up", config, &stop)?;
-    let executor = executor(config);
     process.add_api(config, &app, api);
     process.add_worker(config, &app, &executor, data.worker_name()?)?;
-    process.add_edge(config, &backends.shared, edge);
     process.add_sweeper(&app);
-    let mut checks = backend_checks(&backends);
-    checks.extend(checks::executor(&executor));
     let started = Started {
         role: "up",
         api: Some(api_address),
         edge: Some(edge_address),
-        ops: process.add_ops(checks)?,
+        ops,
         data_dir: Some(config.data_dir.clone()),
     };
     ready(&started, owner)?;
@@ -127,7 +130,7 @@ pub async fn worker(
     process.add_worker(config, &app, &executor, data.worker_name()?)?;
     process.add_sweeper(&app);
     let mut checks = backend_checks(&backends);
-    checks.extend(checks::executor(&executor));
+    checks.push(checks::executor(&executor));
     let ops = process.add_ops(checks)?;
     ready(&Started { role: "worker", api: None, edge: None, ops, data_dir: None })?;
     process.run().await
@@ -145,7 +148,7 @@ pub async fn edge(
     let address = listener.local_addr()?;
     let mut process = Process::new("edge", config, &stop)?;
     process.add_edge(config, &shared, listener);
-    let ops = process.add_ops([checks::cache(&shared.cache), checks::blobs(&shared.blobs)].concat())?;
+    let ops = process.add_ops(vec![checks::cache(&shared.cache), checks::blobs(&shared.blobs)])?;
     ready(&Started { role: "edge", api: None, edge: Some(address), ops, data_dir: None })?;
     process.run().await
 }
@@ -219,7 +222,7 @@ impl Process {
         };
         let settings = EdgeSettings {
             memory_bytes: config.edge.memory_mb << 20,
-            pointer_ttl: Duration::from_secs(config.edge.pointer_ttl_s),
+            pointer_ttl: half_of_pointer_ttl(config),
         };
         self.add("edge", edge_role::serve(ports, settings, listener, self.stop.clone()));
     }
@@ -294,7 +297,7 @@ fn app(config: &Config, backends: &Backends, keys: &[Secret], edge: SocketAddr) 
             site_urls: config.edge.public.clone().unwrap_or_else(|| site_urls(config, edge)),
             lease: Duration::from_secs(config.worker.lease_s),
             max_attempts: config.worker.max_attempts,
-            pointer_lifetime: Duration::from_secs(config.edge.pointer_ttl_s),
+            pointer_lifetime: half_of_pointer_ttl(config),
             log_bytes: config.limits.log_mb << 20,
             access_token_lifetime: Duration::from_secs(config.auth.access_token_s),
             refresh_token_lifetime: Duration::from_secs(config.auth.refresh_token_days * 86_400),
@@ -316,13 +319,18 @@ fn executor(config: &Config) -> Arc<dyn Executor> {
 }
 
 fn backend_checks(backends: &Backends) -> Checks {
-    [
+    vec![
         checks::database(&backends.database),
         checks::queue(&backends.queue),
         checks::cache(&backends.shared.cache),
         checks::blobs(&backends.shared.blobs),
     ]
-    .concat()
+}
+
+/// A cache may hold a pointer for one half, and an edge that read it there at the end for another:
+/// together they are what a lost notice costs.
+fn half_of_pointer_ttl(config: &Config) -> Duration {
+    Duration::from_secs(config.edge.pointer_ttl_s) / 2
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -331,23 +339,32 @@ fn bind(key: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Migrates, waiting for a database that is not there yet.
-async fn migrate_when_reachable(database: &dyn Database, stop: &CancellationToken) -> anyhow::Result<()> {
+async fn migrate_now(database: &dyn Database) -> Result<(), StoreError> {
+    let ran = database.migrate().await?;
+    if !ran.is_empty() {
+        tracing::info!(migrations = ran.len(), "the database was brought up to date");
+    }
+    Ok(())
+}
+
+/// Calls again until the database is there, or `stop`.
+async fn when_reachable<T, F>(
+    doing: &'static str,
+    stop: &CancellationToken,
+    mut call: impl FnMut() -> F,
+) -> anyhow::Result<T>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
     let mut told = false;
     loop {
-        match database.migrate().await {
-            Ok(ran) => {
-                if !ran.is_empty() {
-                    tracing::info!(migrations = ran.len(), "the database was brought up to date");
-                }
-                return Ok(());
-            }
+        match call().await {
             Err(error) if error.kind == StoreErrorKind::Unavailable => {
                 if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(error = error.to_string(), "waiting for the database");
+                    tracing::warn!(%error, doing, "waiting for the database");
                 }
             }
-            Err(error) => return Err(error).context("migrating the database"),
+            done => return done.context(doing),
         }
         tokio::select! {
             () = stop.cancelled() => anyhow::bail!("stopped while waiting for the database"),

@@ -5,6 +5,7 @@ use crate::app::lease::{AdvanceError, Interruption, Lease, LeaseControl};
 use crate::app::logs::LogWriter;
 use crate::domain::deployment::{Deployment, Failure, FailureCode, StateName, StepName};
 use crate::domain::id::DeploymentId;
+use crate::domain::settings::Variables;
 use crate::worker::Worker;
 use crate::worker::failure::{Halt, Step};
 use crate::worker::pipeline::Pipeline;
@@ -20,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 /// long it waits when the worker ends.
 const LOG_PATIENCE: Duration = Duration::from_secs(60);
 const LOG_PATIENCE_AT_SHUTDOWN: Duration = Duration::from_secs(3);
+/// How long one try to store it may take.
+const LOG_TRY: Duration = Duration::from_secs(15);
 
 /// Whose row is to be looked at; `None`: everybody's.
 pub type Nudge = Option<DeploymentId>;
@@ -34,7 +37,7 @@ pub async fn attend(
     let _running = Running::begin();
     let deployment = lease.deployment().clone();
     let log = worker.app.log_writer(&deployment);
-    log.mask(secrets(&deployment));
+    log.mask(secrets(&deployment, &worker.settings.build_env));
     tracing::info!(losses = deployment.losses, "a deployment is taken");
     note_wait(&deployment);
     let watching = watch(lease.control(), deployment.id, stop, nudges);
@@ -170,7 +173,10 @@ async fn give_back(
     step: StepName,
 ) -> Result<bool, AdvanceError> {
     log.say(step, "This worker is shutting down: the deployment starts over on the next one.");
-    log.pause().await;
+    // Before everything else the lease is to be given back; a silent storage does not hold it.
+    if tokio::time::timeout(LOG_PATIENCE_AT_SHUTDOWN, log.pause()).await.is_err() {
+        tracing::warn!("the log of a deployment that is given back could not be stored in time");
+    }
     let given = lease.advance(Deployment::give_back).await?;
     if given {
         tracing::info!("a deployment is given back");
@@ -236,9 +242,15 @@ pub async fn finish_log(log: &LogWriter, lease: &Lease) {
             Some(Interruption::ShuttingDown) => LOG_PATIENCE_AT_SHUTDOWN,
             Some(Interruption::CancelRequested) | None => LOG_PATIENCE,
         };
-        let Err(error) = log.clone().finish().await else { return };
+        // Now and then the reason to hurry is looked at again.
+        let limit = patience.saturating_sub(began.elapsed()).min(LOG_TRY);
+        let error = match tokio::time::timeout(limit, log.clone().finish()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", limit.as_secs()),
+        };
         if began.elapsed() + pause > patience {
-            tracing::error!(%error, "the log of a deployment could not be stored");
+            tracing::error!(error, "the log of a deployment could not be stored");
             return;
         }
         tokio::time::sleep(pause).await;
@@ -259,12 +271,12 @@ fn step_of(deployment: &Deployment) -> StepName {
     deployment.steps.last().map_or(StepName::Clone, |step| step.name)
 }
 
-/// Values that must not stand in a log: the token, and variables whose names say that they are
-/// secret. Short values are left: hiding `1` wherever it stands would make a log unreadable.
-fn secrets(deployment: &Deployment) -> Vec<String> {
+/// Values that must not stand in a log: the token, and variables, the operator's too, whose names
+/// say that they are secret. Short values are left: hiding `1` wherever it stands would make a log unreadable.
+fn secrets(deployment: &Deployment, operator: &Variables) -> Vec<String> {
     const WORDS: [&str; 9] =
         ["TOKEN", "SECRET", "PASS", "KEY", "AUTH", "CREDENTIAL", "PRIVATE", "DSN", "COOKIE"];
-    let named = deployment.env.iter().filter(|(name, value)| {
+    let named = deployment.env.iter().chain(operator.iter()).filter(|(name, value)| {
         let name = name.to_ascii_uppercase();
         value.len() >= 6 && WORDS.iter().any(|word| name.contains(word))
     });

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// How much later than a build's processes a worker may hear that all are to stop.
+const SIGNAL_FOR_ALL: Duration = Duration::from_millis(500);
+
 pub struct Build<'a> {
     pub executor: &'a dyn Executor,
     pub deployment: DeploymentId,
@@ -45,9 +48,9 @@ impl Build<'_> {
                         "Warning: the lockfile does not fit package.json; running {line} instead."
                     ));
                     let ran = self.command(line, command, None, started).await?;
-                    self.judge(line, command.kind, &ran)?;
+                    self.judge(line, command.kind, &ran).await?;
                 }
-                _ => self.judge(&command.line, command.kind, &ran)?,
+                _ => self.judge(&command.line, command.kind, &ran).await?,
             }
         }
         Ok(())
@@ -112,7 +115,7 @@ impl Build<'_> {
         (full, said)
     }
 
-    fn judge(&self, line: &str, kind: CommandKind, ran: &Ran) -> Step<()> {
+    async fn judge(&self, line: &str, kind: CommandKind, ran: &Ran) -> Step<()> {
         if ran.log_full {
             return Err(Halt::failed(
                 FailureCode::LimitExceeded,
@@ -130,6 +133,12 @@ impl Build<'_> {
             Exit::Code(exit) => format!("ended with exit code {exit}"),
             Exit::Signal(signal) => format!("was ended by signal {signal}"),
         };
+        // Whoever stops a service may send the signal to every process of it, and a build's may be
+        // quicker to go than this worker to hear of it: then the build is not to blame.
+        let by_signal = matches!(ran.exit, Exit::Signal(_) | Exit::Code(129..=143));
+        if by_signal && tokio::time::timeout(SIGNAL_FOR_ALL, self.stop.cancelled()).await.is_ok() {
+            return Err(Halt::Interrupted);
+        }
         // 128 + SIGXFSZ: the limit on each file that it writes.
         if matches!(ran.exit, Exit::Code(153) | Exit::Signal(25)) {
             let limit = amount(self.limits.file_bytes);

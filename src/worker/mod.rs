@@ -57,6 +57,7 @@ impl Worker {
     /// Works until `stop`, then gives back what it holds. Survives the loss of everything that it
     /// speaks to; an error is one of its own machine, such as a folder that it may not write to.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let _dir = self.hold_dir()?;
         self.clear_away().await?;
         let worker = Arc::new(self);
         let (nudges, _) = broadcast::channel(64);
@@ -81,18 +82,28 @@ impl Worker {
         Ok(())
     }
 
+    /// Keeps other workers out of the folder for as long as the file is held: they would take its
+    /// workspaces for leftovers.
+    fn hold_dir(&self) -> anyhow::Result<std::fs::File> {
+        let dir = &self.settings.dir;
+        let cannot = || format!("worker.dir: {} cannot be made", dir.display());
+        std::fs::create_dir_all(dir).with_context(cannot)?;
+        let lock =
+            std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"));
+        let lock = lock.with_context(cannot)?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            anyhow::anyhow!("worker.dir: another worker uses {}: give each one its own", dir.display())
+        })?;
+        Ok(lock)
+    }
+
     /// Ends what an earlier life of this worker left: processes first, then their folders.
     async fn clear_away(&self) -> anyhow::Result<()> {
         if let Err(error) = self.executor.clear_leftovers().await {
             tracing::warn!(%error, "processes of an earlier life of this worker could not be ended");
         }
         let dir = self.settings.dir.clone();
-        let removed = tokio::task::spawn_blocking(move || {
-            std::fs::create_dir_all(&dir)
-                .with_context(|| format!("worker.dir: {} cannot be made", dir.display()))?;
-            anyhow::Ok(workspace::remove_leftovers(&dir))
-        });
-        match removed.await?? {
+        match tokio::task::spawn_blocking(move || workspace::remove_leftovers(&dir)).await? {
             Ok(0) => {}
             Ok(workspaces) => {
                 tracing::info!(workspaces, "what an earlier life of this worker left is removed");

@@ -317,7 +317,7 @@ impl Pipeline<'_> {
             return Err(Halt::Interrupted);
         }
         let mut tries = 0;
-        while !upload::patiently(|| self.try_go_live()).await.map_err(Halt::storage)? {
+        while !upload::patiently(upload::CALL, || self.try_go_live()).await.map_err(Halt::storage)? {
             tries += 1;
             if tries > 10 {
                 return Err(Halt::internal(anyhow::anyhow!("hosts are refused although the lease holds")));

@@ -4,6 +4,7 @@
 //! Start with [`store_files`], then [`store_manifest`].
 
 use crate::app::App;
+use crate::app::deadline::within;
 use crate::app::logs::LogWriter;
 use crate::domain::deployment::{Deployment, StepName};
 use crate::domain::id::DeploymentId;
@@ -24,16 +25,26 @@ const BATCH_BYTES: u64 = 64 * 1024 * 1024;
 const BATCH_OBJECTS: usize = 512;
 /// How long a storage that cannot be reached is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long one call may take, besides what it carries.
+pub const CALL: Duration = Duration::from_secs(60);
+/// The least that a storage takes in, in bytes a second.
+const LEAST_RATE: u64 = 500_000;
 
-/// Calls again, with growing pauses, while the storage cannot be reached and there is patience.
-pub async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, StoreError>
+/// How long a call that carries so many bytes may take.
+fn carrying(bytes: u64) -> Duration {
+    CALL + Duration::from_secs(bytes / LEAST_RATE)
+}
+
+/// Calls again, with growing pauses, while the storage cannot be reached and there is patience. A
+/// call that takes longer than `limit` counts as one that did not reach it.
+pub async fn patiently<T, F>(limit: Duration, mut call: impl FnMut() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
     let started = Instant::now();
     let mut pause = Duration::from_millis(100);
     loop {
-        match call().await {
+        match within(limit, "waiting for storage", call()).await {
             Err(error)
                 if error.kind == StoreErrorKind::Unavailable && started.elapsed() + pause < PATIENCE =>
             {
@@ -57,7 +68,7 @@ pub async fn store_files(
     let unique: HashMap<Key, &CollectedFile> =
         files.iter().map(|file| (Key::blob(deployment.account, &file.digest), file)).collect();
     let keys: Vec<Key> = unique.keys().cloned().collect();
-    let missing: HashSet<Key> = patiently(|| app.blobs.missing(&keys)).await?.into_iter().collect();
+    let missing: HashSet<Key> = patiently(CALL, || app.blobs.missing(&keys)).await?.into_iter().collect();
     let new: Vec<(Key, Body)> = unique
         .into_iter()
         .filter(|(key, _)| missing.contains(key))
@@ -74,7 +85,8 @@ pub async fn store_files(
             log.say(StepName::Upload, format!("{stored} of {count} files are stored."));
         }
         stored += batch.len();
-        patiently(|| app.blobs.put_all(batch.clone())).await?;
+        let limit = carrying(batch.iter().map(|(_, body)| body.len()).sum());
+        patiently(limit, || app.blobs.put_all(batch.clone())).await?;
     }
     Ok(())
 }
@@ -88,14 +100,14 @@ pub async fn store_source(
 ) -> Result<(), StoreError> {
     let key = Key::source(deployment.account, deployment.id);
     let body = Body::File { path, len };
-    patiently(|| app.blobs.put(&key, body.clone())).await
+    patiently(carrying(len), || app.blobs.put(&key, body.clone())).await
 }
 
 /// Stores the manifest, unless an earlier attempt did: the first one stays, and is returned.
 pub async fn store_manifest(app: &App, manifest: Manifest) -> Result<Manifest, StoreError> {
     let key = Key::manifest(manifest.deployment);
     let bytes = Bytes::from(manifest.encode());
-    if patiently(|| app.blobs.put_new(&key, bytes.clone())).await? {
+    if patiently(carrying(bytes.len() as u64), || app.blobs.put_new(&key, bytes.clone())).await? {
         return Ok(manifest);
     }
     let stored = stored_manifest(&*app.blobs, manifest.deployment).await?;
@@ -107,7 +119,7 @@ pub async fn store_manifest(app: &App, manifest: Manifest) -> Result<Manifest, S
 /// The manifest that an earlier attempt stored, if one came so far.
 pub async fn stored_manifest(blobs: &dyn Blobs, id: DeploymentId) -> Result<Option<Manifest>, StoreError> {
     let key = Key::manifest(id);
-    let Some(object) = patiently(|| blobs.get(&key, MANIFEST_BYTES)).await? else { return Ok(None) };
+    let Some(object) = patiently(CALL, || blobs.get(&key, MANIFEST_BYTES)).await? else { return Ok(None) };
     let manifest = Manifest::decode(&object.bytes, id);
     manifest
         .map(Some)

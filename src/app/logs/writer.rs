@@ -172,10 +172,10 @@ impl AttemptLog {
     /// Puts all lines into the object, unless it holds a later attempt's: then this is a worker
     /// that woke too late.
     async fn store(&self) -> Result<(), StoreError> {
-        let lines = {
-            let mut lines = self.lines();
-            let own = std::mem::take(&mut lines.own);
-            std::mem::take(&mut lines.earlier).into_iter().chain(own).collect::<Vec<_>>()
+        // They stay where they are: a storage that refuses them now is asked again.
+        let lines: Vec<LogLine> = {
+            let lines = self.lines();
+            lines.earlier.iter().chain(&lines.own).cloned().collect()
         };
         let encoding = tokio::task::spawn_blocking(move || stored::encode(&lines)).await;
         let bytes = encoding
