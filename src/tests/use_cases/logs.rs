@@ -231,3 +231,16 @@ async fn a_follower_of_what_is_deleted_is_sent_home() {
     assert!(matches!(end, Some(Ok(LogEvent::End(_)))), "{end:?}");
     assert!(following.next().await.is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_finished_twice_is_stored_whole() {
+    let house = house().await;
+    let held = house.held().await;
+    let log = house.app.log_writer(&held);
+    log.line(StepName::Build, LogStream::Stdout, "one").unwrap();
+    // The worker tries again when the storage refused it, or when the row could not be written.
+    log.clone().finish().await.unwrap();
+    log.finish().await.unwrap();
+    let ended = house.fail(held).await;
+    assert_eq!(texts(&read(&house.app, &ended, 0, false).await.0), ["one"]);
+}
