@@ -2,7 +2,7 @@
 
 use crate::api::error::{Kind, Problem};
 use crate::api::extract::{Body, Params};
-use crate::api::source::{CloneableUrl, GitToken};
+use crate::api::source::{CloneableUrl, GitToken, check_way_of_token};
 use crate::api::views::{DeploymentView, Page, cut};
 use crate::api::{Api, cursor};
 use crate::app::accounts::Actor;
@@ -214,9 +214,7 @@ pub async fn redeploy(
     let (id, input): (_, RedeployInput) = (*id, body.read_or_empty()?);
     if input.git_token.is_some() {
         let earlier = find(&api, actor, id).await?;
-        if earlier.source.repo_url.url().scheme() != "https" {
-            return Err(Problem::invalid("git_token", "is sent to https:// URLs only"));
-        }
+        check_way_of_token(&earlier.source.repo_url, &api.settings.source_allow)?;
     }
     let git_token = input.git_token.map(|token| token.secret().clone());
     let digest = git_token.as_ref().map(|token| Digest::of(token.expose().as_bytes()));

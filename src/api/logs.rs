@@ -147,13 +147,15 @@ fn chunks(
         let app = Arc::clone(&app);
         async move {
             let mut events = events?;
-            let event = match form {
-                Form::Lines => events.next().await?,
-                Form::Events => match tokio::time::timeout(KEEP_ALIVE, events.next()).await {
-                    Ok(event) => event?,
-                    Err(_) => return Some((Ok(Bytes::from_static(b": still here\n\n")), Some(events))),
-                },
+            let Ok(event) = tokio::time::timeout(KEEP_ALIVE, events.next()).await else {
+                // A comment, or a line that says nothing: readers pass over it.
+                let sign: &'static [u8] = match form {
+                    Form::Lines => b"\n",
+                    Form::Events => b": still here\n\n",
+                };
+                return Some((Ok(Bytes::from_static(sign)), Some(events)));
             };
+            let event = event?;
             let chunk = match event {
                 Ok(LogEvent::Line(line)) => line_chunk(&line, form),
                 Ok(LogEvent::End(deployment)) => end_chunk(&app, &deployment, form).await,

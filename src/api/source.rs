@@ -25,10 +25,8 @@ impl CloneableUrl {
     pub fn checked(self, api: &Api, token: Option<&GitToken>) -> Result<RepoUrl, Problem> {
         let allowed = &api.settings.source_allow;
         check_host(&self.0, allowed)?;
-        // The operator vouches for the way to what is allowed by name.
-        let url = self.0.url();
-        if token.is_some() && url.scheme() != "https" && !allowed.iter().any(|allowed| allowed.is_of(&url)) {
-            return Err(Problem::invalid("git_token", "is sent to https:// URLs only"));
+        if token.is_some() {
+            check_way_of_token(&self.0, allowed)?;
         }
         Ok(self.0)
     }
@@ -52,6 +50,15 @@ impl<'de> Deserialize<'de> for GitToken {
         }
         Ok(Self(Secret::new(text)))
     }
+}
+
+/// Refuses to send a token in the clear. The operator vouches for the way to what is allowed by name.
+pub fn check_way_of_token(repo_url: &RepoUrl, allowed: &[AllowedHost]) -> Result<(), Problem> {
+    let url = repo_url.url();
+    if url.scheme() == "https" || allowed.iter().any(|allowed| allowed.is_of(&url)) {
+        return Ok(());
+    }
+    Err(Problem::invalid("git_token", "is sent to https:// URLs only"))
 }
 
 fn check_host(repo_url: &RepoUrl, allowed: &[AllowedHost]) -> Result<(), Problem> {

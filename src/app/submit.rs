@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::app::deadline::{COURTESY, within};
 use crate::app::projects::NewProject;
 use crate::domain::deployment::{Deployment, SourceRequest, State, Target};
+use crate::domain::digest::Digest;
 use crate::domain::id::{DeploymentId, ProjectId, UserId};
 use crate::domain::project::{Project, ProjectName};
 use crate::domain::repo::{GitRef, RepoUrl};
@@ -18,8 +19,6 @@ use std::time::Duration;
 /// How long a cancel waits for the worker to stop, and how often it looks.
 const CANCEL_WAIT: Duration = Duration::from_secs(2);
 const CANCEL_LOOK: Duration = Duration::from_millis(50);
-/// How many repositories of one name an account may have before it must name projects itself.
-const MOST_NUMBERED: u32 = 1_000;
 
 #[derive(Clone, Debug)]
 pub struct SubmitRequest {
@@ -209,7 +208,11 @@ impl App {
 
     async fn project_of_repo(&self, account: UserId, repo_url: &RepoUrl) -> Result<Resolved, StoreError> {
         let plain = ProjectName::derive(&repo_url.name());
-        for number in 1..=MOST_NUMBERED {
+        // After a few repositories of one name, a number that is surely free.
+        let hash = Digest::of(repo_url.as_str().as_bytes());
+        let far =
+            hash.as_bytes().iter().take(4).fold(0_u32, |far, byte| far << 8 | u32::from(*byte)) | 1 << 31;
+        for number in [1, 2, 3, far] {
             // Asked for again each time: whoever was in the way may have come from the same
             // repository at the same moment.
             if let Some(project) = self.database.find_project_by_repo(account, repo_url).await? {

@@ -38,7 +38,12 @@ impl RepoUrl {
         if url.host_str().is_none_or(str::is_empty) {
             return Err(Invalid::new("must name a host"));
         }
-        Ok(Self(url.to_string()))
+        // Percent-encoding makes it longer; what is kept must be readable again.
+        let text = url.to_string();
+        if text.len() > 2_000 {
+            return Err(Invalid::new("must have at most 2000 characters"));
+        }
+        Ok(Self(text))
     }
 
     pub fn url(&self) -> Url {
@@ -128,6 +133,13 @@ mod tests {
         ] {
             assert!(RepoUrl::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_url_reads_back() {
+        assert!(RepoUrl::parse(&format!("https://example.com/{}", "é".repeat(400))).is_err());
+        let kept = RepoUrl::parse(&format!("https://example.com/{}", "é".repeat(300))).unwrap();
+        assert_eq!(RepoUrl::parse(kept.as_str()).unwrap(), kept);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// Of an encoded manifest, in bytes: beyond, it is no manifest.
-const MAX_BYTES: u64 = 256 * 1024 * 1024;
+const MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// Larger ones go past the shared cache.
 const MAX_CACHED_BYTES: usize = 1024 * 1024;
 /// What a file costs in memory beside its path and type: the entry and its place in the tree.

@@ -16,7 +16,7 @@ pub struct DataDir {
 }
 
 /// The owner's way in, written at every start with mode 0600; the client commands look for it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct OwnerSession {
     /// The API's root, such as `http://127.0.0.1:8080`.
     pub api: String,

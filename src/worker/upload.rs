@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A manifest of 50,000 files with long paths stays far below; in bytes.
-const MANIFEST_BYTES: u64 = 256 * 1024 * 1024;
+/// What edges read at most, in bytes: 50,000 files with ordinary paths make a quarter of it.
+pub const MANIFEST_BYTES: u64 = 32 * 1024 * 1024;
 /// After so many bytes or objects the log is told how far it is.
 const BATCH_BYTES: u64 = 64 * 1024 * 1024;
 const BATCH_OBJECTS: usize = 512;

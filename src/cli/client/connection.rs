@@ -3,6 +3,7 @@
 use super::ClientArgs;
 use super::session::find_access;
 use crate::cli::ConfigArgs;
+use crate::domain::address::may_be_public;
 use anyhow::Context;
 use bytes::{Buf, BytesMut};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -102,7 +103,7 @@ pub struct LogLine {
 /// A line of a log, or its end.
 pub enum LogEvent {
     Line(LogLine, Value),
-    End,
+    End(Value),
 }
 
 impl Connection {
@@ -116,13 +117,16 @@ impl Connection {
         let root = Url::parse(api).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let root =
             root.with_context(|| format!("{api} is no URL of an API, such as https://api.example.com"))?;
-        let client = Client::builder()
+        let mut builder = Client::builder()
             .user_agent(concat!("gv/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(10))
             .read_timeout(Duration::from_secs(60))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        Ok(Self { client, root, token })
+            .redirect(reqwest::redirect::Policy::none());
+        if !may_be_public(&root) {
+            // A token for this machine or this network is no proxy's business.
+            builder = builder.no_proxy();
+        }
+        Ok(Self { client: builder.build()?, root, token })
     }
 
     pub fn root(&self) -> &Url {
@@ -261,7 +265,7 @@ impl Log {
 fn parse(line: &[u8]) -> anyhow::Result<LogEvent> {
     let value: Value = serde_json::from_slice(line).context("the log is not readable")?;
     if value.get("event").and_then(Value::as_str) == Some("end") {
-        return Ok(LogEvent::End);
+        return Ok(LogEvent::End(value));
     }
     let line = LogLine::deserialize(&value).context("the log is not readable")?;
     Ok(LogEvent::Line(line, value))

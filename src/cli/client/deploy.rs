@@ -110,7 +110,8 @@ async fn address(connection: &Connection, deployment: &Deployment) -> anyhow::Re
     if deployment.target != "production" {
         return Ok(deployment.url.clone());
     }
-    let project: Value = connection.get(&["projects", &deployment.project], &[]).await?;
+    // Its own address is right as well, should the project not be told.
+    let project: Value = connection.get(&["projects", &deployment.project], &[]).await.unwrap_or_default();
     Ok(project["url"].as_str().unwrap_or(&deployment.url).to_owned())
 }
 

@@ -73,7 +73,12 @@ async fn follow_on(connection: &Connection, id: &str, display: &Display) -> anyh
     let mut after = 0;
     let mut breaks = 0;
     loop {
-        match follow_once(connection, id, display, &mut after).await {
+        let before = after;
+        let followed = follow_once(connection, id, display, &mut after).await;
+        if after > before {
+            breaks = 0;
+        }
+        match followed {
             Ok(true) => {
                 let deployment: Deployment = connection.get(&["deployments", id], &[]).await?;
                 if deployment.is_ended() {
@@ -111,7 +116,7 @@ async fn follow_once(
                 *after = line.seq;
                 display.line(&line)?;
             }
-            LogEvent::End => return Ok(true),
+            LogEvent::End(_) => return Ok(true),
         }
     }
     Ok(false)

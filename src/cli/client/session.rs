@@ -3,8 +3,8 @@
 use super::connection::Connection;
 use super::{ClientArgs, print, tell};
 use crate::cli::ConfigArgs;
+use crate::cli::config::load_or_explain;
 use crate::config::layers::Outside;
-use crate::config::load::load;
 use crate::wiring::data_dir::{OwnerSession, write_private};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -65,20 +65,25 @@ fn kept_session() -> anyhow::Result<Option<Session>> {
 /// By arguments and environment, else by `gv login`, else by the `gv up` whose data folder the
 /// configuration names. A token is only ever sent to the API that it is for.
 pub fn find_access(config: &ConfigArgs, args: &ClientArgs) -> anyhow::Result<Access> {
+    if let (Some(api), Some(token)) = (&args.api, &args.token) {
+        return Ok(Access { api: api.clone(), token: token.clone() });
+    }
     let kept = kept_session()?.map(|session| Access { api: session.api, token: session.token });
     let known = match kept {
         Some(kept) if args.api.as_ref().is_none_or(|api| same_root(api, &kept.api)) => Some(kept),
-        _ => owner_access(config),
+        _ => owner_access(config)?,
     };
     match (args.api.clone(), args.token.clone(), known) {
-        (Some(api), Some(token), _) => Ok(Access { api, token }),
-        (None, Some(token), known) => {
+        (_, Some(token), known) => {
             Ok(Access { api: known.map_or(LOCAL_API.to_owned(), |known| known.api), token })
         }
         (Some(api), None, Some(known)) if same_root(&api, &known.api) => Ok(known),
         (Some(api), None, _) => bail!("not signed in at {api}: run gv login --api {api}"),
         (None, None, Some(known)) => Ok(known),
-        (None, None, None) => bail!("not signed in: run gv login, or start gv up on this machine"),
+        (None, None, None) => bail!(
+            "not signed in: run gv login, or start gv up on this machine (with another data folder than the \
+             default, set GV_DATA_DIR to it)"
+        ),
     }
 }
 
@@ -86,10 +91,10 @@ fn same_root(one: &str, other: &str) -> bool {
     one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
-fn owner_access(config: &ConfigArgs) -> Option<Access> {
-    let loaded = load(&Outside::of_process(config.config.clone())).ok()?;
-    let owner = OwnerSession::read(&loaded.config.data_dir)?;
-    Some(Access { api: owner.api, token: owner.token })
+fn owner_access(config: &ConfigArgs) -> anyhow::Result<Option<Access>> {
+    let loaded = load_or_explain(&Outside::of_process(config.config.clone()))?;
+    let owner = OwnerSession::read(&loaded.config.data_dir);
+    Ok(owner.map(|owner| Access { api: owner.api, token: owner.token }))
 }
 
 #[derive(Deserialize)]
@@ -133,8 +138,9 @@ pub async fn login(_: &ConfigArgs, args: LoginArgs) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-pub async fn logout(_: &ConfigArgs, _: &ClientArgs) -> anyhow::Result<ExitCode> {
-    let Some(session) = kept_session()? else {
+pub async fn logout(_: &ConfigArgs, args: &ClientArgs) -> anyhow::Result<ExitCode> {
+    let kept = kept_session()?.filter(|kept| args.api.as_ref().is_none_or(|api| same_root(api, &kept.api)));
+    let Some(session) = kept else {
         tell("Not signed in.")?;
         return Ok(ExitCode::SUCCESS);
     };

@@ -159,9 +159,18 @@ pub async fn logs(config: &ConfigArgs, args: &LogsArgs) -> anyhow::Result<ExitCo
         return Ok(if ended.state == "ready" { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let mut log = connection.log(&args.id, 0, args.follow).await?;
-    while let Some(LogEvent::Line(line, whole)) = log.next().await? {
-        print(if args.client.json { whole.to_string() } else { line.text })?;
+    while let Some(event) = log.next().await? {
+        match event {
+            LogEvent::Line(_, whole) if args.client.json => print(whole.to_string())?,
+            LogEvent::Line(line, _) => print(line.text)?,
+            LogEvent::End(whole) => {
+                print(whole.to_string())?;
+                let ready = whole["state"].as_str() == Some("ready");
+                return Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+        }
     }
+    anyhow::ensure!(!args.follow, "the log broke off before the deployment ended: follow it again");
     Ok(ExitCode::SUCCESS)
 }
 
