@@ -132,13 +132,17 @@ fn read(from: &mut Reader) -> Option<Config> {
                 &["sqlite:", "postgres://", "postgresql://"],
             )),
         },
-        queue: Queue { url: Secret::new(from.url("queue.url", String::new(), &["memory:"])) },
+        queue: Queue { url: Secret::new(from.url("queue.url", String::new(), &["memory:", "amqp://", "amqps://"])) },
         cache: Cache {
-            url: Secret::new(from.url("cache.url", String::new(), &["memory:"])),
+            url: Secret::new(from.url("cache.url", String::new(), &["memory:", "redis://", "rediss://"])),
             memory_mb: from.number("cache.memory_mb", 1..=A_TEBIBYTE_MB),
         },
         blobs: Blobs {
-            url: from.url("blobs.url", format!("file:{}", data_dir.join("blobs").display()), &["file:"]),
+            url: from.url(
+                "blobs.url",
+                format!("file:{}", data_dir.join("blobs").display()),
+                &["file:", "s3://"],
+            ),
             access_key: from.optional_secret("blobs.access_key"),
             secret_key: from.optional_secret("blobs.secret_key"),
         },

@@ -41,13 +41,13 @@ pub struct Database {
 
 #[derive(Clone, Debug)]
 pub struct Queue {
-    /// `memory:`
+    /// `memory:`, or `amqp://` (`amqps://`) with a virtual host; `?queue=NAME` names the queue.
     pub url: Secret,
 }
 
 #[derive(Clone, Debug)]
 pub struct Cache {
-    /// `memory:`
+    /// `memory:`, or `redis://` (`rediss://`) with a database's number; `?prefix=P` begins each key.
     pub url: Secret,
     /// Of the in-process cache, in MiB.
     pub memory_mb: u64,
@@ -55,8 +55,9 @@ pub struct Cache {
 
 #[derive(Clone, Debug)]
 pub struct Blobs {
-    /// `file:` and a path.
+    /// `file:` and a path, or `s3://BUCKET[/PREFIX]?endpoint=URL&region=R&path_style=true`.
     pub url: String,
+    /// For `s3://`; left out, the usual `AWS_*` variables say.
     pub access_key: Option<Secret>,
     pub secret_key: Option<Secret>,
 }

@@ -3,3 +3,4 @@
 pub mod database;
 pub mod git;
 pub mod gv;
+pub mod services;
