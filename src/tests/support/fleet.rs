@@ -293,8 +293,8 @@ fn base(services: &Services, git: &GitServer) -> Settings {
     for listener in ["API", "EDGE", "OPS"] {
         settings = settings.set(&format!("GV_{listener}__LISTEN"), "127.0.0.1:0");
     }
-    for key in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
-        settings = settings.set(key, std::env::var(key).unwrap_or_default());
+    for (name, key) in services::object_storage_keys() {
+        settings = settings.set(name, key);
     }
     settings
 }

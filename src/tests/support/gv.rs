@@ -7,6 +7,7 @@ pub use super::process::{Settings, command};
 use super::account::Account;
 use super::database::{TestDatabase, fresh_url};
 use super::process::Process;
+use super::services::Services;
 use reqwest::RequestBuilder;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -39,24 +40,27 @@ impl std::ops::Deref for Gv {
 /// What outlives a process.
 struct Home {
     folder: TempDir,
-    blobs: PathBuf,
     database: Arc<TestDatabase>,
+    services: Arc<Services>,
 }
 
 impl Gv {
     pub async fn start(settings: Settings) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let blobs = folder.path().join("blobs");
-        let home = Home { folder, blobs, database: Arc::new(fresh_url().await) };
+        let home = Home {
+            folder: tempfile::tempdir().unwrap(),
+            database: Arc::new(fresh_url().await),
+            services: Arc::new(Services::fresh()),
+        };
         Self::start_in(home, settings)
     }
 
-    /// Another process, with a data folder of its own, on the same database and blobs.
+    /// Another process, with a data folder of its own, on the same database, blobs and whatever
+    /// else is shared.
     pub fn start_beside(&self) -> Self {
         let home = Home {
             folder: tempfile::tempdir().unwrap(),
-            blobs: self.home.blobs.clone(),
             database: self.home.database.clone(),
+            services: self.home.services.clone(),
         };
         Self::start_in(home, self.settings.clone())
     }
@@ -113,10 +117,6 @@ impl Gv {
         self.home.folder.path().join("data")
     }
 
-    pub fn blobs(&self) -> &PathBuf {
-        &self.home.blobs
-    }
-
     pub fn work_dir(&self) -> PathBuf {
         self.data_dir().join("work")
     }
@@ -163,8 +163,8 @@ fn up(home: &Home, settings: &Settings) -> Command {
     command
         .env("HOME", home.folder.path())
         .env("GV_DATA_DIR", home.folder.path().join("data"))
-        .env("GV_BLOBS__URL", format!("file:{}", home.blobs.display()))
         .env("GV_DATABASE__URL", &home.database.url)
+        .envs(home.services.environment())
         // Accounts are made by the dozen here.
         .env("GV_AUTH__ATTEMPTS_PER_MIN", "1000")
         .env("GV_LOG__LEVEL", "gv=debug,info")
