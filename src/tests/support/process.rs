@@ -115,3 +115,10 @@ pub fn command() -> Command {
     command.current_dir("/").stdin(Stdio::null());
     command
 }
+
+/// Processes whose command line has this argument.
+pub fn processes_with(argument: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| line.split(|byte| *byte == 0).any(|arg| arg == argument.as_bytes())).count()
+}
