@@ -5,5 +5,6 @@ pub mod database;
 pub mod fault_proxy;
 pub mod git;
 pub mod gv;
+pub mod rabbitmq;
 pub mod s3_proxy;
 pub mod services;

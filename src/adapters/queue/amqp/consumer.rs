@@ -149,8 +149,7 @@ impl<'a> Consumer<'a> {
 
     async fn subscribe(&mut self) -> Result<(), Fault> {
         let arguments = BasicConsumeArguments::new(self.queue, "").manual_ack(true).finish();
-        let (tag, deliveries) =
-            step("subscribing", self.link.channel.basic_consume_rx(arguments)).await?;
+        let (tag, deliveries) = step("subscribing", self.link.channel.basic_consume_rx(arguments)).await?;
         self.subscription = Some(Subscription { tag, deliveries });
         Ok(())
     }
@@ -183,8 +182,10 @@ impl<'a> Consumer<'a> {
             return self.negative(tag, false).await;
         };
         let settle = self.settle.clone();
-        // Once the connection is gone nobody hears it, nor needs to.
-        self.shelf.put(Announcement::new(deployment, move |how| drop(settle.send((tag, how)))));
+        self.shelf.put(Announcement::new(deployment, move |how| {
+            // Once the connection is gone nobody hears it, nor needs to.
+            let _ = settle.send((tag, how));
+        }));
         Ok(())
     }
 

@@ -210,7 +210,11 @@ impl<'a> Publishing<'a> {
         match event {
             Event::Confirmed { tag, multiple } => self.settle(tag, multiple, &Ok(())),
             Event::Refused { tag, multiple } => {
-                self.settle(tag, multiple, &Err(Fault::new("the broker does not take it: its queue is full")));
+                self.settle(
+                    tag,
+                    multiple,
+                    &Err(Fault::new("the broker does not take it: its queue is full")),
+                );
             }
             Event::Returned { tag } => {
                 let Some((tag, returned)) = tag.and_then(|tag| self.pending.remove_entry(&tag)) else {
