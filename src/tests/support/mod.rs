@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod git;
 pub mod gv;
 pub mod process;
+pub mod rabbitmq;
 pub mod redis;
 pub mod s3_proxy;
 pub mod services;
