@@ -39,8 +39,7 @@ impl Services {
     /// this is dropped, and queue and cache are each process's own.
     pub fn fresh() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let blobs =
-            blobs_url().unwrap_or_else(|| format!("file:{}", folder.path().join("blobs").display()));
+        let blobs = blobs_url().unwrap_or_else(|| format!("file:{}", folder.path().join("blobs").display()));
         Self { queue: queue_url(), cache: cache_url(), blobs, _folder: folder }
     }
 
