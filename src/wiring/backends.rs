@@ -5,6 +5,7 @@ use crate::adapters::blobs::metered::Metered;
 use crate::adapters::cache::local::LocalCache;
 use crate::adapters::cache::local_logs::LocalLogs;
 use crate::adapters::cache::local_notices::LocalNotices;
+use crate::adapters::cache::redis::Redis;
 use crate::adapters::database::Database as SqlDatabase;
 use crate::adapters::queue::amqp::AmqpQueue;
 use crate::adapters::queue::local::LocalQueue;
@@ -53,16 +54,24 @@ impl Backends {
 }
 
 impl Shared {
+    /// Waits for no server: each is connected to when it is there.
     pub fn connect(config: &Config) -> anyhow::Result<Self> {
-        let url = config.cache.url.expose();
-        if !url.starts_with("memory:") {
-            bail!("cache.url: this version has no backend for {}", without_password(url));
+        let (url, blobs) = (config.cache.url.expose(), blobs(config)?);
+        let max_log_bytes = LIVE_LOG_SHARE * (config.limits.log_mb << 20);
+        if url.starts_with("memory:") {
+            return Ok(Self {
+                cache: Arc::new(LocalCache::new(config.cache.memory_mb << 20)),
+                live_logs: Arc::new(LocalLogs::new(max_log_bytes as usize)),
+                notices: Arc::new(LocalNotices::new()),
+                blobs,
+            });
         }
+        let redis = Redis::connect(url).context("cache.url")?;
         Ok(Self {
-            cache: Arc::new(LocalCache::new(config.cache.memory_mb << 20)),
-            live_logs: Arc::new(LocalLogs::new((LIVE_LOG_SHARE * (config.limits.log_mb << 20)) as usize)),
-            notices: Arc::new(LocalNotices::new()),
-            blobs: blobs(config)?,
+            cache: Arc::new(redis.cache()),
+            live_logs: Arc::new(redis.live_logs(max_log_bytes)),
+            notices: Arc::new(redis.notices()),
+            blobs,
         })
     }
 

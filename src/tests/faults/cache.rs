@@ -64,21 +64,20 @@ async fn go_wrong(fleet: &mut Fleet, fault: Fault) {
             services.redis.set(Mode::Pass);
         }
         Fault::Full => {
-            services.redis_server.command(&["config", "set", "maxmemory-policy", "noeviction"]);
-            services.redis_server.command(&["config", "set", "maxmemory", "1"]);
+            services.redis_server.fill();
             tokio::time::sleep(time).await;
-            services.redis_server.command(&["config", "set", "maxmemory", "0"]);
+            services.redis_server.make_room();
         }
         Fault::Emptied => {
             for _ in 0..SECONDS {
-                services.redis_server.command(&["flushall"]);
+                services.redis_server.empty();
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
         Fault::Restarted => {
             services.redis_server.kill();
             tokio::time::sleep(time / 2).await;
-            services.redis_server.start_again();
+            services.redis_server.run();
             tokio::time::sleep(time / 2).await;
         }
     }

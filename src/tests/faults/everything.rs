@@ -48,7 +48,7 @@ fn start(fleet: &mut Fleet, part: Part) {
         Part::Postgres => fleet.services.postgres.set(Mode::Pass),
         Part::Rabbit => fleet.services.rabbit.set(Mode::Pass),
         Part::Redis => {
-            fleet.services.redis_server.start_again();
+            fleet.services.redis_server.run();
             fleet.services.redis.set(Mode::Pass);
         }
         Part::S3 => fleet.services.s3.door.set(Mode::Pass),

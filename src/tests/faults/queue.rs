@@ -5,8 +5,6 @@ use super::{Fleet, Size, Traces, eventually, page_of, submit_build};
 use crate::support::account::with_json;
 use crate::support::fault_proxy::Mode;
 use crate::support::process::Settings;
-use amqprs::channel::QueueDeleteArguments;
-use amqprs::connection::{Connection, OpenConnectionArguments};
 use gv::adapters::queue::amqp::AmqpQueue;
 use gv::ports::queue::Queue;
 use reqwest::Method;
@@ -57,7 +55,10 @@ async fn five_that_wait_in_a_queue_that_is_deleted_are_built_all_the_same() {
     }
     // Announced by now.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    delete_queue(&fleet).await;
+    let queue = &fleet.services.queue;
+    let hand = queue.hand().await;
+    println!("{} messages wait in the queue that is deleted", hand.waiting(&queue.name).await);
+    hand.delete(&queue.name).await;
     let deleted = Instant::now();
     for id in ids.iter().chain([&busy]) {
         fleet.wait_for(id, &["ready"]).await;
@@ -78,7 +79,7 @@ async fn five_that_wait_in_a_queue_that_is_deleted_are_built_all_the_same() {
 async fn a_message_that_is_delivered_three_times_is_one_build() {
     let fleet = Fleet::start(Size { workers: 2, ..SIZE }).await;
     let traces = Traces::new();
-    let bell = AmqpQueue::connect(fleet.services.queue_url.as_str()).unwrap();
+    let bell = AmqpQueue::connect(&fleet.services.queue.url).unwrap();
     eventually("the bell is there", Duration::from_secs(10), async || bell.ping().await.is_ok()).await;
     let mut ids = Vec::new();
     for n in 0..5 {
@@ -112,17 +113,4 @@ async fn a_build_that_is_longer_than_the_brokers_patience_is_one_build() {
     // The workers still hear.
     let next = submit_build(&fleet, "next", &page_of("x")).await;
     fleet.wait_for(&next, &["ready"]).await;
-}
-
-/// As an operator does it, past all proxies.
-async fn delete_queue(fleet: &Fleet) {
-    let mut url = fleet.services.queue_url.clone();
-    let (_, name) = url.query_pairs().into_owned().find(|(key, _)| key == "queue").unwrap();
-    url.set_query(None);
-    let connection =
-        Connection::open(&OpenConnectionArguments::try_from(url.as_str()).unwrap()).await.unwrap();
-    let channel = connection.open_channel(None).await.unwrap();
-    let waiting = channel.queue_delete(QueueDeleteArguments::new(&name)).await.unwrap();
-    println!("deleted {name} with {waiting:?} messages");
-    connection.close().await.unwrap();
 }

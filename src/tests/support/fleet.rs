@@ -11,6 +11,7 @@ use super::database::{TestDatabase, fresh_url};
 use super::fault_proxy::{FaultProxy, Mode};
 use super::git::{GitServer, Repository};
 use super::process::{Process, Settings, command};
+use super::rabbitmq::TestQueue;
 use super::redis::RedisServer;
 use super::s3_proxy::S3Proxy;
 use super::services;
@@ -214,8 +215,8 @@ pub struct Services {
     pub s3: S3Proxy,
     pub redis_server: RedisServer,
     database: TestDatabase,
-    /// Past the proxies: for what tests do to the services themselves.
-    pub queue_url: Url,
+    /// Past the proxy.
+    pub queue: TestQueue,
     blobs_url: Url,
 }
 
@@ -226,19 +227,19 @@ impl Services {
         let database = fresh_url().await;
         let database_url = Url::parse(&database.url).unwrap();
         assert!(database_url.scheme().starts_with("postgres"), "{NEEDED}");
-        let queue_url = Url::parse(&services::queue_url().expect(NEEDED)).unwrap();
+        let queue = TestQueue::fresh();
         let blobs_url = Url::parse(&services::blobs_url().expect(NEEDED)).unwrap();
         let redis_server = RedisServer::start();
         let endpoint = Url::parse(&endpoint(&blobs_url)).unwrap();
         let s3_chance = StdRng::seed_from_u64(chance.random());
         Self {
             postgres: FaultProxy::start(address(&database_url, 5432)),
-            rabbit: FaultProxy::start(address(&queue_url, 5672)),
-            redis: FaultProxy::start(redis_server.address()),
+            rabbit: FaultProxy::start(queue.broker()),
+            redis: FaultProxy::start(format!("127.0.0.1:{}", redis_server.port())),
             s3: S3Proxy::start(address(&endpoint, 80), s3_chance).await,
             redis_server,
             database,
-            queue_url,
+            queue,
             blobs_url,
         }
     }
@@ -281,7 +282,7 @@ fn base(services: &Services, git: &GitServer) -> Settings {
     let mut settings = Settings::default()
         .allow(git.address())
         .set("GV_DATABASE__URL", through(&Url::parse(&services.database.url).unwrap(), &services.postgres))
-        .set("GV_QUEUE__URL", through(&services.queue_url, &services.rabbit))
+        .set("GV_QUEUE__URL", services.queue.url_by_way_of(services.rabbit.address()))
         .set("GV_CACHE__URL", format!("redis://{}/0", services.redis.address()))
         .set("GV_BLOBS__URL", services.blobs_through(&services.s3))
         .set("GV_AUTH__SIGNING_KEYS", String::from_utf8(keygen.stdout).unwrap().trim())
