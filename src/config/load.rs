@@ -132,7 +132,9 @@ fn read(from: &mut Reader) -> Option<Config> {
                 &["sqlite:", "postgres://", "postgresql://"],
             )),
         },
-        queue: Queue { url: Secret::new(from.url("queue.url", String::new(), &["memory:", "amqp://", "amqps://"])) },
+        queue: Queue {
+            url: Secret::new(from.url("queue.url", String::new(), &["memory:", "amqp://", "amqps://"])),
+        },
         cache: Cache {
             url: Secret::new(from.url("cache.url", String::new(), &["memory:", "redis://", "rediss://"])),
             memory_mb: from.number("cache.memory_mb", 1..=A_TEBIBYTE_MB),
