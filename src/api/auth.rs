@@ -12,7 +12,6 @@ use crate::domain::secret::Secret;
 use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
-use std::net::IpAddr;
 use utoipa::ToSchema;
 
 #[derive(Deserialize, ToSchema)]
@@ -53,7 +52,7 @@ pub async fn register(api: Data<Api>, request: HttpRequest, body: Body) -> Resul
             "Registration is closed here: ask the operator for an account.",
         ));
     }
-    limits::count_address(&api, "register", peer(&request)).await?;
+    limits::count_address(&api, "register", &request).await?;
     let input: RegisterInput = body.read()?;
     let made =
         api.run(|app| async move { app.register(input.email, input.password, input.name).await }).await?;
@@ -67,7 +66,7 @@ pub async fn register(api: Data<Api>, request: HttpRequest, body: Body) -> Resul
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "accounts", security(()), request_body = LoginInput,
     responses((status = 200, body = SessionView, description = "Signed in")))]
 pub async fn login(api: Data<Api>, request: HttpRequest, body: Body) -> Result<Json<SessionView>, Problem> {
-    limits::count_address(&api, "login", peer(&request)).await?;
+    limits::count_address(&api, "login", &request).await?;
     let input: LoginInput = body.read()?;
     limits::count_email(&api, &input.email).await?;
     let wrong = || Problem::new(Kind::Unauthenticated, "The e-mail address or the password is wrong.");
@@ -84,7 +83,7 @@ pub async fn login(api: Data<Api>, request: HttpRequest, body: Body) -> Result<J
 #[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "accounts", security(()), request_body = RefreshInput,
     responses((status = 200, body = SessionView, description = "New tokens")))]
 pub async fn refresh(api: Data<Api>, request: HttpRequest, body: Body) -> Result<Json<SessionView>, Problem> {
-    limits::count_address(&api, "refresh", peer(&request)).await?;
+    limits::count_address(&api, "refresh", &request).await?;
     let input: RefreshInput = body.read()?;
     let session =
         api.run(|app| async move { app.refresh(&input.refresh_token).await }).await?.ok_or_else(|| {
@@ -102,7 +101,7 @@ pub async fn refresh(api: Data<Api>, request: HttpRequest, body: Body) -> Result
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "accounts", security(()), request_body = RefreshInput,
     responses((status = 204, description = "Signed out")))]
 pub async fn logout(api: Data<Api>, request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
-    limits::count_address(&api, "logout", peer(&request)).await?;
+    limits::count_address(&api, "logout", &request).await?;
     let input: RefreshInput = body.read()?;
     api.run(|app| async move { app.logout(&input.refresh_token).await }).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -115,10 +114,4 @@ pub async fn me(actor: Actor, api: Data<Api>) -> Result<Json<UserView>, Problem>
     let user = api.run(|app| async move { app.database.find_user(actor.account).await }).await?;
     user.map(|user| Json(user.into()))
         .ok_or_else(|| Problem::new(Kind::Unauthenticated, "This account is no more."))
-}
-
-/// The address of the connection. Headers that name another one are not believed: nothing says
-/// yet which proxies are ours.
-fn peer(request: &HttpRequest) -> Option<IpAddr> {
-    request.peer_addr().map(|address| address.ip())
 }

@@ -25,11 +25,12 @@ use crate::api::error::Problem;
 use crate::app::App;
 use crate::config::{Config, Registration};
 use crate::domain::address::AllowedHost;
-use crate::ports::error::StoreError;
+use crate::ports::error::{StoreError, StoreErrorKind};
 use actix_web::http::Method;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpResponse, HttpServer, Resource, Route};
 use anyhow::Context as _;
+use ipnet::IpNet;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use utoipa_swagger_ui::SwaggerUi;
 
+/// How long a client waits for a use case: five seconds are promised, and signing in is a use case of
+/// its own before most.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// How long running requests may take to finish once the process is to stop.
 const DRAIN_S: u64 = 30;
 
@@ -49,6 +53,8 @@ pub struct ApiSettings {
     pub attempts_per_min: u32,
     /// Hosts and ports that may be cloned from although they are not public.
     pub source_allow: Vec<AllowedHost>,
+    /// Load balancers, whose word for whom they speak is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// What every handler has at hand.
@@ -65,19 +71,26 @@ impl Api {
     /// Runs a use case to its end on the process's own runtime, whether or not the client still
     /// waits: who hangs up cuts nothing in half. (The server drops the handler of a lost
     /// connection where it stands, and a database driver may then wait, which the server's threads
-    /// are not made for.)
+    /// are not made for.) The client is answered within 4 s all the same: a database that hangs is
+    /// one that is not there.
     pub async fn run<T, F>(&self, work: impl FnOnce(Arc<App>) -> F) -> Result<T, Problem>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         let work = work(Arc::clone(&self.app));
-        match self.runtime.spawn(work.in_current_span()).await {
-            Ok(done) => done.map_err(Problem::from),
-            Err(error) => {
+        let running = self.runtime.spawn(work.in_current_span());
+        match tokio::time::timeout(ANSWER_WITHIN, running).await {
+            Ok(Ok(done)) => done.map_err(Problem::from),
+            Ok(Err(error)) => {
                 tracing::error!(%error, "a use case fell over");
                 Err(Problem::internal())
             }
+            Err(late) => Err(Problem::from(StoreError::new(
+                StoreErrorKind::Unavailable,
+                "waiting for a use case, which goes on",
+                late,
+            ))),
         }
     }
 }
@@ -88,6 +101,7 @@ impl From<&Config> for ApiSettings {
             registration: config.auth.registration,
             attempts_per_min: config.auth.attempts_per_min,
             source_allow: config.source.allow.clone(),
+            trusted_proxies: config.api.trusted_proxies.clone(),
         }
     }
 }

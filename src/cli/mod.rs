@@ -48,6 +48,8 @@ pub enum Command {
     Edge,
     /// Bring the database to this binary's schema.
     Migrate(server::MigrateArgs),
+    /// Ask the gv process on this machine how it is; exit 1 when it is not well. For health checks.
+    Health(server::HealthArgs),
     /// Look at the configuration, or make a signing key.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -82,6 +84,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Worker => server::role(&cli.config, server::Role::Worker),
         Command::Edge => server::role(&cli.config, server::Role::Edge),
         Command::Migrate(args) => server::migrate(&cli.config, &args),
+        Command::Health(args) => server::health(&cli.config, &args),
         Command::Client(command) => client::run(&cli.config, command),
     }
 }

@@ -9,7 +9,8 @@ use crate::domain::address::AllowedHost;
 use crate::domain::host::{Hostname, Scheme, SiteUrls};
 use crate::domain::secret::Secret;
 use crate::domain::settings::Variables;
-use std::net::SocketAddr;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -148,7 +149,7 @@ fn read(from: &mut Reader) -> Option<Config> {
             access_key: from.optional_secret("blobs.access_key"),
             secret_key: from.optional_secret("blobs.secret_key"),
         },
-        api: Api { listen: api_listen.unwrap_or(nowhere) },
+        api: Api { listen: api_listen.unwrap_or(nowhere), trusted_proxies: trusted_proxies(from) },
         edge: Edge {
             listen: edge_listen.unwrap_or(nowhere),
             public: public(from),
@@ -223,6 +224,19 @@ fn allow(from: &mut Reader) -> Vec<AllowedHost> {
     let parsed: Result<Vec<_>, String> = parsed.collect();
     parsed.unwrap_or_else(|problem| {
         from.problem("source.allow", problem);
+        Vec::new()
+    })
+}
+
+fn trusted_proxies(from: &mut Reader) -> Vec<IpNet> {
+    let items = from.list("api.trusted_proxies");
+    let parsed = items.iter().map(|item| {
+        let network = item.parse().or_else(|_| item.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| format!("{item:?} is neither an address nor a network such as 10.0.0.0/8"))
+    });
+    let parsed: Result<Vec<_>, String> = parsed.collect();
+    parsed.unwrap_or_else(|problem| {
+        from.problem("api.trusted_proxies", problem);
         Vec::new()
     })
 }
@@ -308,6 +322,19 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_production_is_valid_but_for_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("production.toml");
+        std::fs::write(&file, include_str!("../../config/production.toml")).unwrap();
+        let loaded = load(&Outside { file: Some(file), ..Outside::default() }).unwrap();
+        assert_eq!(loaded.config.domain.as_str(), "sites.example.com");
+        let shown: String = loaded.settings.iter().map(|(key, setting)| shown(key, setting)).collect();
+        for secret in ["PASSWORD", "SECRET", "REPLACE"] {
+            assert!(!shown.contains(secret), "{secret} is in {shown}");
+        }
+    }
+
+    #[test]
     fn every_problem_is_reported_with_its_key_and_origin() {
         let problems = load(&with(&[
             ("GV_WORKER__LEASE_S", "0"),
@@ -317,6 +344,7 @@ mod tests {
             ("GV_API__LISTEN", "8080"),
             ("GV_OPS__LISTEN", "off"),
             ("GV_QUEUE__URL", "kafka://x"),
+            ("GV_API__TRUSTED_PROXIES", "10.0.0.0/8,load-balancer"),
         ]))
         .unwrap_err();
         let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -326,6 +354,7 @@ mod tests {
             "source.allow:",
             "open or closed",
             "queue.url:",
+            "api.trusted_proxies: \"load-balancer\"",
             "GV_DOMAIN",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");

@@ -11,6 +11,7 @@ use crate::domain::address::AllowedHost;
 use crate::domain::host::{Hostname, SiteUrls};
 use crate::domain::secret::Secret;
 use crate::domain::settings::Variables;
+use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -65,6 +66,8 @@ pub struct Blobs {
 #[derive(Clone, Debug)]
 pub struct Api {
     pub listen: SocketAddr,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 #[derive(Clone, Debug)]

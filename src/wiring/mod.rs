@@ -153,9 +153,11 @@ pub async fn edge(
     process.run().await
 }
 
-/// Runs the migrations that are missing, and returns their names.
+/// Runs the migrations that are missing, and returns their names. Waits for a database that cannot
+/// be reached yet.
 pub async fn migrate(config: &Config) -> anyhow::Result<Vec<String>> {
-    backends::database(config)?.migrate().await.context("migrating the database")
+    let database = backends::database(config)?;
+    when_reachable("migrating the database", &CancellationToken::new(), || database.migrate()).await
 }
 
 pub async fn pending_migrations(config: &Config) -> anyhow::Result<Vec<String>> {

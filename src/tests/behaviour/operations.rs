@@ -19,18 +19,27 @@ async fn health_and_readiness_are_told_and_name_what_is_missing() {
     for check in ["database", "queue", "cache", "blobs", "executor"] {
         assert_eq!(ready["checks"][check]["ok"], true, "{ready}");
     }
-    // A folder that is no folder any more.
-    let moved = gv.blobs().with_extension("moved");
-    std::fs::rename(gv.blobs(), &moved).unwrap();
-    std::fs::write(gv.blobs(), "not a folder").unwrap();
-    let (status, text) = get("/readyz").await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{text}");
-    let ready: Value = serde_json::from_str(&text).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_its_storage_says_so_and_is_ready_again_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (blobs, moved) = (folder.path().join("blobs"), folder.path().join("moved"));
+    let gv = Gv::start(Settings::default().set("GV_BLOBS__URL", format!("file:{}", blobs.display()))).await;
+    let readyz = async || {
+        let response = gv.client.get(format!("{}/readyz", gv.ops)).send().await.unwrap();
+        let status = response.status();
+        (status, serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap())
+    };
+    std::fs::rename(&blobs, &moved).unwrap();
+    std::fs::write(&blobs, "not a folder").unwrap();
+    let (status, ready) = readyz().await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{ready}");
     assert_eq!(ready["checks"]["blobs"]["ok"], false, "{ready}");
     assert_eq!(ready["checks"]["database"]["ok"], true, "{ready}");
-    std::fs::remove_file(gv.blobs()).unwrap();
-    std::fs::rename(&moved, gv.blobs()).unwrap();
-    assert_eq!(get("/readyz").await.0, StatusCode::OK);
+    std::fs::remove_file(&blobs).unwrap();
+    std::fs::rename(&moved, &blobs).unwrap();
+    assert_eq!(readyz().await.0, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]

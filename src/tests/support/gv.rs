@@ -2,6 +2,7 @@
 //! and an empty database. Ended when dropped, with everything below it.
 
 use super::database::{TestDatabase, fresh_url};
+use super::services::Services;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -30,8 +31,8 @@ pub struct Gv {
 /// What outlives a process.
 struct Home {
     folder: TempDir,
-    blobs: PathBuf,
     database: Arc<TestDatabase>,
+    services: Arc<Services>,
 }
 
 /// How a test's gv differs from the defaults.
@@ -56,18 +57,21 @@ impl Settings {
 
 impl Gv {
     pub async fn start(settings: Settings) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let blobs = folder.path().join("blobs");
-        let home = Home { folder, blobs, database: Arc::new(fresh_url().await) };
+        let home = Home {
+            folder: tempfile::tempdir().unwrap(),
+            database: Arc::new(fresh_url().await),
+            services: Arc::new(Services::fresh()),
+        };
         Self::start_in(home, settings)
     }
 
-    /// Another process, with a data folder of its own, on the same database and blobs.
+    /// Another process, with a data folder of its own, on the same database, blobs and whatever
+    /// else is shared.
     pub fn start_beside(&self) -> Self {
         let home = Home {
             folder: tempfile::tempdir().unwrap(),
-            blobs: self.home.blobs.clone(),
             database: self.home.database.clone(),
+            services: self.home.services.clone(),
         };
         Self::start_in(home, self.settings.clone())
     }
@@ -139,10 +143,6 @@ impl Gv {
 
     pub fn data_dir(&self) -> PathBuf {
         self.home.folder.path().join("data")
-    }
-
-    pub fn blobs(&self) -> &PathBuf {
-        &self.home.blobs
     }
 
     pub fn work_dir(&self) -> PathBuf {
@@ -312,8 +312,8 @@ fn spawn_up(home: &Home, settings: &Settings) -> (Child, Value) {
     command
         .env("HOME", home.folder.path())
         .env("GV_DATA_DIR", home.folder.path().join("data"))
-        .env("GV_BLOBS__URL", format!("file:{}", home.blobs.display()))
         .env("GV_DATABASE__URL", &home.database.url)
+        .envs(home.services.environment())
         // Accounts are made by the dozen here.
         .env("GV_AUTH__ATTEMPTS_PER_MIN", "1000")
         .env("GV_LOG__LEVEL", "gv=debug,info")

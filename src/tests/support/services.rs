@@ -3,7 +3,7 @@
 //! of other tests on the same server by their names. `scripts/with-services` starts such servers.
 
 use rand::Rng;
-use std::path::Path;
+use tempfile::TempDir;
 use url::Url;
 
 /// A queue of this test's own on RabbitMQ, if there is one for tests.
@@ -26,9 +26,36 @@ pub fn blobs_url() -> Option<String> {
     own("GV_TEST_BLOBS_URL", |url, name| url.set_path(name))
 }
 
-/// The same, or this folder.
-pub fn blobs_url_or(folder: &Path) -> String {
-    blobs_url().unwrap_or_else(|| format!("file:{}", folder.display()))
+/// What one test's processes share beside the database.
+pub struct Services {
+    queue: Option<String>,
+    cache: Option<String>,
+    blobs: String,
+    _folder: TempDir,
+}
+
+impl Services {
+    /// Nothing in them yet. Without a server for tests, objects are in a folder that is gone when
+    /// this is dropped, and queue and cache are each process's own.
+    pub fn fresh() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = blobs_url().unwrap_or_else(|| format!("file:{}", folder.path().join("blobs").display()));
+        Self { queue: queue_url(), cache: cache_url(), blobs, _folder: folder }
+    }
+
+    /// What a process is told of them.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let urls = [("GV_QUEUE__URL", self.queue.as_ref()), ("GV_CACHE__URL", self.cache.as_ref())];
+        let urls = urls.into_iter().filter_map(|(name, url)| Some((name, url?.clone())));
+        let blobs = [("GV_BLOBS__URL", self.blobs.clone())];
+        urls.chain(blobs).chain(object_storage_keys()).collect()
+    }
+}
+
+/// The `AWS_*` variables of the storage for tests, as they are.
+pub fn object_storage_keys() -> Vec<(&'static str, String)> {
+    let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    names.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect()
 }
 
 fn own(variable: &str, name_it: impl FnOnce(&mut Url, &str)) -> Option<String> {
