@@ -2,6 +2,7 @@
 
 use crate::adapters::blobs::filesystem::FilesystemBlobs;
 use crate::adapters::blobs::metered::Metered;
+use crate::adapters::blobs::s3::S3Blobs;
 use crate::adapters::cache::local::LocalCache;
 use crate::adapters::cache::local_logs::LocalLogs;
 use crate::adapters::cache::local_notices::LocalNotices;
@@ -110,10 +111,16 @@ fn queue(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {
 }
 
 fn blobs(config: &Config) -> anyhow::Result<Arc<dyn Blobs>> {
-    let Some(folder) = config.blobs.url.strip_prefix("file:") else {
-        bail!("blobs.url: this version has no backend for {}", without_password(&config.blobs.url));
+    let settings = &config.blobs;
+    let opened: Arc<dyn Blobs> = match settings.url.strip_prefix("file:") {
+        Some(folder) => {
+            let folder = folder.strip_prefix("//").unwrap_or(folder);
+            Arc::new(FilesystemBlobs::open(Path::new(folder)).context("blobs.url")?)
+        }
+        None => {
+            let (access_key, secret_key) = (settings.access_key.as_ref(), settings.secret_key.as_ref());
+            Arc::new(S3Blobs::connect(&settings.url, access_key, secret_key).context("blobs.url")?)
+        }
     };
-    let folder = folder.strip_prefix("//").unwrap_or(folder);
-    let opened = FilesystemBlobs::open(Path::new(folder)).context("blobs.url")?;
-    Ok(Arc::new(Metered::new(Arc::new(opened))))
+    Ok(Arc::new(Metered::new(opened)))
 }

@@ -46,7 +46,10 @@ pub fn blobs(port: &Arc<dyn Blobs>) -> Check {
     let port = port.clone();
     Check::new("blobs", move || {
         let port = port.clone();
-        async move { answer(port.ping().await) }
+        async move {
+            let answers = answer(port.ping().await)?;
+            Ok(port.caution().map_or(answers.clone(), |caution| format!("{answers}, but {caution}")))
+        }
     })
 }
 
