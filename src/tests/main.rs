@@ -9,6 +9,7 @@
     clippy::indexing_slicing,
     reason = "a failing test may panic"
 )]
+#![allow(clippy::print_stdout, reason = "a failing test shows what it measured and its seed")]
 
 mod behaviour;
 mod edge;

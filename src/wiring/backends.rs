@@ -6,6 +6,7 @@ use crate::adapters::cache::local::LocalCache;
 use crate::adapters::cache::local_logs::LocalLogs;
 use crate::adapters::cache::local_notices::LocalNotices;
 use crate::adapters::database::Database as SqlDatabase;
+use crate::adapters::queue::amqp::AmqpQueue;
 use crate::adapters::queue::local::LocalQueue;
 use crate::config::Config;
 use crate::config::load::without_password;
@@ -93,10 +94,10 @@ pub fn database(config: &Config) -> anyhow::Result<Arc<dyn Database>> {
 
 fn queue(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {
     let url = config.queue.url.expose();
-    if !url.starts_with("memory:") {
-        bail!("queue.url: this version has no backend for {}", without_password(url));
+    if url.starts_with("memory:") {
+        return Ok(Arc::new(LocalQueue::new()));
     }
-    Ok(Arc::new(LocalQueue::new()))
+    Ok(Arc::new(AmqpQueue::connect(url).context("queue.url")?))
 }
 
 fn blobs(config: &Config) -> anyhow::Result<Arc<dyn Blobs>> {
