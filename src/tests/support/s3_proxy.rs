@@ -39,7 +39,7 @@ pub struct Misbehaviour {
 }
 
 /// One request as it came.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Seen {
     pub method: String,
     /// Without the query.
