@@ -19,7 +19,7 @@ enum Fault {
     Restarted,
 }
 
-const SECONDS: usize = 7;
+const SECONDS: usize = 6;
 
 async fn expect_all_goes_on_with(fault: Fault) {
     let mut fleet = Fleet::start(Size { apis: 1, workers: 1, edges: 2 }).await;
