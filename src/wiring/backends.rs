@@ -11,7 +11,6 @@ use crate::adapters::database::Database as SqlDatabase;
 use crate::adapters::queue::amqp::AmqpQueue;
 use crate::adapters::queue::local::LocalQueue;
 use crate::config::Config;
-use crate::config::load::without_password;
 use crate::ports::blobs::Blobs;
 use crate::ports::cache::Cache;
 use crate::ports::database::Database;
