@@ -22,6 +22,11 @@ test *NAMES:
 quick *ARGS:
     cargo nextest run {{ARGS}}
 
+# The Helm chart, without a cluster
+[group('check')]
+helm:
+    scripts/test-helm
+
 # Format, then lint
 [group('check')]
 lint:

@@ -196,7 +196,7 @@ def configured(all_of):
     table = tomllib.loads(toml_of(Rendering("odd", merged(DEFAULT, {"config": odd}))))
     for section, keys in odd.items():
         for key, value in keys.items():
-            assert table[section][key] == value, f"{section}.{key}"
+            assert repr(table[section][key]) == repr(value), f"{section}.{key} is {table[section][key]!r}"
 
 
 def run_gv(rendering, folder, *arguments, **environment):
