@@ -128,6 +128,7 @@ def wrong_values(all_of):
         ({"config": {"domain": "https://example.com"}}, "/config/domain"),
         ({"config": {"domain": "Example.com"}}, "/config/domain"),
         ({"config": {"blobs": {"url": "https://s3.example.com/x"}}}, "/config/blobs/url"),
+        ({"config": {"blobs": {"url": "s3://gv?region=x"}}}, "/config/blobs/url"),
         ({"secret": {"values": {"databaseUrl": "mysql://x"}}}, "/secret/values/databaseUrl"),
         ({"secret": {"values": {"signingKeys": ["secret"]}}}, "/secret/values/signingKeys/0"),
         ({"secret": {"values": {"signingKeys": KEY}}}, "/secret/values/signingKeys", "array"),

@@ -11,7 +11,7 @@
   "edge" (dict "listen" "0.0.0.0:8000")
   "ops" (dict "listen" "0.0.0.0:9090") -}}
 {{- if .Values.services.seaweedfs.enabled -}}
-{{- $url := printf "s3://gv?endpoint=http://%s-seaweedfs:8333&region=us-east-1&path_style=true" (include "gv.fullname" .) -}}
+{{- $url := printf "s3://gv-sites?endpoint=http://%s-seaweedfs:8333&region=us-east-1&path_style=true" (include "gv.fullname" .) -}}
 {{- $_ := set $own "blobs" (dict "url" $url) -}}
 {{- end -}}
 {{- $config := mustMergeOverwrite (deepCopy .Values.config) $own -}}
