@@ -12,7 +12,13 @@ demo:
 up *ARGS:
     cargo run --release -- up {{ARGS}}
 
-# Every check and test, on embedded backends and on PostgreSQL; with names: only those tests
+# One api, two workers and two edges on PostgreSQL, RabbitMQ, Redis and S3 of their own
+[group('run')]
+fleet *COMMAND:
+    cargo build
+    scripts/with-services scripts/fleet {{COMMAND}}
+
+# Every check and test, on embedded backends and on the real services; with names: only those tests
 [group('check')]
 test *NAMES:
     scripts/test {{NAMES}}
@@ -26,6 +32,11 @@ quick *ARGS:
 [group('check')]
 helm:
     scripts/test-helm
+
+# The same tests on the real services alone, and the faults that only those have
+[group('check')]
+real *ARGS:
+    scripts/with-services cargo nextest run --profile real --test gv {{ARGS}}
 
 # Format, then lint
 [group('check')]

@@ -12,6 +12,7 @@ use tracing_subscriber::prelude::*;
 /// Starts logging. Called once, by whoever owns the process.
 pub fn start_logging(log: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::builder().parse(&log.level).context("log.level")?;
+    let filter = with_quiet_clients(filter, &log.level)?;
     let json = match log.format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
         LogFormat::Json => true,
@@ -26,6 +27,18 @@ pub fn start_logging(log: &Log) -> anyhow::Result<()> {
         registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init()?;
     }
     Ok(())
+}
+
+/// Clients of servers that warn of every broken connection: the adapters above them say what it
+/// means, once.
+const NOISY: &[&str] = &["fred"];
+
+/// Unless they are asked for by name.
+fn with_quiet_clients(filter: EnvFilter, asked: &str) -> anyhow::Result<EnvFilter> {
+    let noisy = NOISY.iter().filter(|target| !asked.contains(*target));
+    noisy
+        .into_iter()
+        .try_fold(filter, |filter, target| Ok(filter.add_directive(format!("{target}=off").parse()?)))
 }
 
 /// Seconds, from a cached file to a long build.

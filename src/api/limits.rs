@@ -1,6 +1,8 @@
 //! How often a stranger may knock: counted in the cache, so that it holds across api processes.
 //!
-//! A cache that is out lets everybody in: being unable to count must not lock people out.
+//! While a shared cache is out, each process counts for itself (see `Cache::count`): the limit is
+//! then that of one process times their number. Being unable to count at all lets everybody in: it
+//! must not lock people out.
 
 use crate::api::Api;
 use crate::api::error::Problem;

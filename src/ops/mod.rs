@@ -14,10 +14,11 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-/// One thing that a role needs to do its work.
+/// One thing that a role needs to do its work, or does it better with.
 #[derive(Clone)]
 pub struct Check {
     name: &'static str,
+    is_required: bool,
     ask: Arc<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>,
 }
 
@@ -28,7 +29,12 @@ impl Check {
     where
         F: Future<Output = Result<String, String>> + Send + 'static,
     {
-        Self { name, ask: Arc::new(move || ask().boxed()) }
+        Self { name, is_required: true, ask: Arc::new(move || ask().boxed()) }
+    }
+
+    /// The role works without it: what is missing is shown, and it is ready all the same.
+    pub fn optional(self) -> Self {
+        Self { is_required: false, ..self }
     }
 }
 
@@ -81,28 +87,28 @@ async fn healthz() -> HttpResponse {
 }
 
 async fn readyz(state: Data<State>) -> HttpResponse {
-    let outcomes = futures_util::future::join_all(state.checks.iter().map(|check| async {
+    let runtime = &state.runtime;
+    let outcomes = futures_util::future::join_all(state.checks.iter().map(|check| async move {
         let asking = (check.ask)();
         // On the process's own runtime: a database call that is given up may have to block.
-        let asked = state.runtime.spawn(async move { tokio::time::timeout(DEADLINE, asking).await });
+        let asked = runtime.spawn(async move { tokio::time::timeout(DEADLINE, asking).await });
         let outcome = match asked.await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
             Err(error) => Err(format!("the check fell over: {error}")),
         };
-        (check.name, outcome)
+        (check, outcome)
     }))
     .await;
     let stopping = state.stopping.is_cancelled();
-    let ready = !stopping && outcomes.iter().all(|(_, outcome)| outcome.is_ok());
+    let ready = !stopping && outcomes.iter().all(|(check, outcome)| outcome.is_ok() || !check.is_required);
     let checks: Map<String, Value> = outcomes
         .into_iter()
-        .map(|(name, outcome)| {
-            let value = match outcome {
-                Ok(detail) => json!({"ok": true, "detail": detail}),
-                Err(missing) => json!({"ok": false, "detail": missing}),
-            };
-            (name.to_owned(), value)
+        .map(|(check, outcome)| {
+            let is_ok = outcome.is_ok();
+            let (Ok(detail) | Err(detail)) = outcome;
+            let value = json!({"ok": is_ok, "required": check.is_required, "detail": detail});
+            (check.name.to_owned(), value)
         })
         .collect();
     let body = json!({"role": state.role, "ready": ready, "stopping": stopping, "checks": checks});

@@ -45,6 +45,11 @@ pub trait Blobs: Send + Sync {
     /// Writes, reads and deletes nothing but answers when the storage could.
     async fn ping(&self) -> Result<(), StoreError>;
 
+    /// What an operator should know of a storage that answers all the same, as far as it has shown.
+    fn caution(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether other processes can use the same storage.
     fn is_shared(&self) -> bool;
 }

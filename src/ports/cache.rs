@@ -25,6 +25,8 @@ pub trait Cache: Send + Sync {
 
     /// Counts one event under `key` and returns how many there were since the first of the
     /// present window, this one included. A window begins with its first event and lasts `window`.
+    /// A shared cache that cannot be reached counts the events of this process instead: less than
+    /// all of them, and better than none.
     async fn count(&self, key: &str, window: Duration) -> Result<Count, StoreError>;
 
     /// Answers when the cache does.

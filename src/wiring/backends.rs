@@ -2,10 +2,13 @@
 
 use crate::adapters::blobs::filesystem::FilesystemBlobs;
 use crate::adapters::blobs::metered::Metered;
+use crate::adapters::blobs::s3::S3Blobs;
 use crate::adapters::cache::local::LocalCache;
 use crate::adapters::cache::local_logs::LocalLogs;
 use crate::adapters::cache::local_notices::LocalNotices;
+use crate::adapters::cache::redis::Redis;
 use crate::adapters::database::Database as SqlDatabase;
+use crate::adapters::queue::amqp::AmqpQueue;
 use crate::adapters::queue::local::LocalQueue;
 use crate::config::Config;
 use crate::config::load::without_password;
@@ -52,16 +55,24 @@ impl Backends {
 }
 
 impl Shared {
+    /// Waits for no server: each is connected to when it is there.
     pub fn connect(config: &Config) -> anyhow::Result<Self> {
-        let url = config.cache.url.expose();
-        if !url.starts_with("memory:") {
-            bail!("cache.url: this version has no backend for {}", without_password(url));
+        let (url, blobs) = (config.cache.url.expose(), blobs(config)?);
+        let max_log_bytes = LIVE_LOG_SHARE * (config.limits.log_mb << 20);
+        if url.starts_with("memory:") {
+            return Ok(Self {
+                cache: Arc::new(LocalCache::new(config.cache.memory_mb << 20)),
+                live_logs: Arc::new(LocalLogs::new(max_log_bytes as usize)),
+                notices: Arc::new(LocalNotices::new()),
+                blobs,
+            });
         }
+        let redis = Redis::connect(url).context("cache.url")?;
         Ok(Self {
-            cache: Arc::new(LocalCache::new(config.cache.memory_mb << 20)),
-            live_logs: Arc::new(LocalLogs::new((LIVE_LOG_SHARE * (config.limits.log_mb << 20)) as usize)),
-            notices: Arc::new(LocalNotices::new()),
-            blobs: blobs(config)?,
+            cache: Arc::new(redis.cache()),
+            live_logs: Arc::new(redis.live_logs(max_log_bytes)),
+            notices: Arc::new(redis.notices()),
+            blobs,
         })
     }
 
@@ -93,17 +104,23 @@ pub fn database(config: &Config) -> anyhow::Result<Arc<dyn Database>> {
 
 fn queue(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {
     let url = config.queue.url.expose();
-    if !url.starts_with("memory:") {
-        bail!("queue.url: this version has no backend for {}", without_password(url));
+    if url.starts_with("memory:") {
+        return Ok(Arc::new(LocalQueue::new()));
     }
-    Ok(Arc::new(LocalQueue::new()))
+    Ok(Arc::new(AmqpQueue::connect(url).context("queue.url")?))
 }
 
 fn blobs(config: &Config) -> anyhow::Result<Arc<dyn Blobs>> {
-    let Some(folder) = config.blobs.url.strip_prefix("file:") else {
-        bail!("blobs.url: this version has no backend for {}", without_password(&config.blobs.url));
+    let settings = &config.blobs;
+    let opened: Arc<dyn Blobs> = match settings.url.strip_prefix("file:") {
+        Some(folder) => {
+            let folder = folder.strip_prefix("//").unwrap_or(folder);
+            Arc::new(FilesystemBlobs::open(Path::new(folder)).context("blobs.url")?)
+        }
+        None => {
+            let (access_key, secret_key) = (settings.access_key.as_ref(), settings.secret_key.as_ref());
+            Arc::new(S3Blobs::connect(&settings.url, access_key, secret_key).context("blobs.url")?)
+        }
     };
-    let folder = folder.strip_prefix("//").unwrap_or(folder);
-    let opened = FilesystemBlobs::open(Path::new(folder)).context("blobs.url")?;
-    Ok(Arc::new(Metered::new(Arc::new(opened))))
+    Ok(Arc::new(Metered::new(opened)))
 }

@@ -1,4 +1,5 @@
-//! What `/readyz` asks each role's ports.
+//! What `/readyz` asks each role's ports. Queue and cache are optional: the one is only a bell, and
+//! whatever the other knows can be found out without it.
 
 use crate::ops::Check;
 use crate::ports::blobs::Blobs;
@@ -29,6 +30,7 @@ pub fn queue(port: &Arc<dyn Queue>) -> Check {
         let port = port.clone();
         async move { answer(port.ping().await) }
     })
+    .optional()
 }
 
 pub fn cache(port: &Arc<dyn Cache>) -> Check {
@@ -37,13 +39,17 @@ pub fn cache(port: &Arc<dyn Cache>) -> Check {
         let port = port.clone();
         async move { answer(port.ping().await) }
     })
+    .optional()
 }
 
 pub fn blobs(port: &Arc<dyn Blobs>) -> Check {
     let port = port.clone();
     Check::new("blobs", move || {
         let port = port.clone();
-        async move { answer(port.ping().await) }
+        async move {
+            let answers = answer(port.ping().await)?;
+            Ok(port.caution().map_or(answers.clone(), |caution| format!("{answers}, but {caution}")))
+        }
     })
 }
 

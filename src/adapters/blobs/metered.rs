@@ -103,6 +103,10 @@ impl Blobs for Metered {
         self.inner.ping().await
     }
 
+    fn caution(&self) -> Option<&'static str> {
+        self.inner.caution()
+    }
+
     fn is_shared(&self) -> bool {
         self.inner.is_shared()
     }

@@ -6,7 +6,7 @@
 use crate::domain::id::DeploymentId;
 use crate::domain::log::LogLine;
 use crate::ports::error::StoreError;
-use crate::ports::live_logs::LiveLogs;
+use crate::ports::live_logs::{Appended, LiveLogs};
 use async_trait::async_trait;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -68,10 +68,20 @@ impl LocalLogs {
 
 #[async_trait]
 impl LiveLogs for LocalLogs {
-    /// A closed stream takes no more lines.
-    async fn append(&self, id: DeploymentId, lines: &[LogLine]) -> Result<(), StoreError> {
+    async fn append(
+        &self,
+        id: DeploymentId,
+        follows: u64,
+        lines: &[LogLine],
+    ) -> Result<Appended, StoreError> {
         let mut streams = self.streams();
         let stream = streams.stream(id);
+        if stream.closed {
+            return Ok(Appended::Closed);
+        }
+        if stream.last < follows {
+            return Ok(Appended::Missing);
+        }
         let before = stream.bytes;
         if stream.append(lines, self.max_stream_bytes) {
             stream.changed.send_replace(());
@@ -79,7 +89,7 @@ impl LiveLogs for LocalLogs {
         let after = stream.bytes;
         streams.bytes = streams.bytes - before + after;
         streams.shrink(self.max_stream_bytes.saturating_mul(STREAMS_AT_FULL_SIZE), id);
-        Ok(())
+        Ok(Appended::Held)
     }
 
     async fn read(&self, id: DeploymentId, after: u64, limit: usize) -> Result<Vec<LogLine>, StoreError> {
@@ -164,9 +174,6 @@ impl Stream {
     fn append(&mut self, lines: &[LogLine], max_bytes: usize) -> bool {
         let before = self.last;
         self.touched = Instant::now();
-        if self.closed {
-            return false;
-        }
         for line in lines {
             if line.seq > self.last {
                 self.last = line.seq;
@@ -214,15 +221,15 @@ mod tests {
     async fn all_streams_together_are_bounded_and_closed_ones_go_first() {
         let logs = LocalLogs::new(10_000);
         let (running, closed) = (id(), id());
-        logs.append(running, &[line(1)]).await.unwrap();
+        logs.append(running, 0, &[line(1)]).await.unwrap();
         for _ in 0..17 {
             let full: Vec<_> = (1..=8).map(line).collect();
-            logs.append(id(), &full).await.unwrap();
+            logs.append(id(), 0, &full).await.unwrap();
         }
-        logs.append(closed, &[line(1)]).await.unwrap();
+        logs.append(closed, 0, &[line(1)]).await.unwrap();
         logs.close(closed).await.unwrap();
         while !logs.read(closed, 0, 1).await.unwrap().is_empty() {
-            logs.append(id(), &[line(1)]).await.unwrap();
+            logs.append(id(), 0, &[line(1)]).await.unwrap();
             assert!(logs.streams().bytes <= 160_000);
         }
         assert_eq!(logs.read(running, 0, 1).await.unwrap().len(), 1, "though it is the oldest");
@@ -234,22 +241,12 @@ mod tests {
     async fn waiting_for_streams_that_never_begin_leaves_nothing_behind() {
         let logs = LocalLogs::new(10_000);
         let known = id();
-        logs.append(known, &[line(1)]).await.unwrap();
+        logs.append(known, 0, &[line(1)]).await.unwrap();
         for _ in 0..MAX_STREAMS + 10 {
             drop(logs.subscribe(id(), 0));
         }
         assert!(logs.streams().by_id.len() < MAX_STREAMS);
         assert_eq!(logs.read(known, 0, 10).await.unwrap().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_closed_stream_takes_no_more_lines() {
-        let logs = LocalLogs::new(10_000);
-        let id = id();
-        logs.append(id, &[line(1)]).await.unwrap();
-        logs.close(id).await.unwrap();
-        logs.append(id, &[line(2)]).await.unwrap();
-        assert_eq!(logs.read(id, 0, 10).await.unwrap().len(), 1);
     }
 
     #[test]

@@ -333,9 +333,9 @@ impl Sender {
     }
 
     async fn append(&mut self, batch: &[LogLine]) -> bool {
-        let appending = self.log.app.live_logs.append(self.log.id, batch);
+        let appending = self.log.app.live_logs.append(self.log.id, 0, batch);
         match within(LIVE, "sending live lines", appending).await {
-            Ok(()) => self.failing = false,
+            Ok(_) => self.failing = false,
             Err(error) if !self.failing => {
                 self.failing = true;
                 tracing::warn!(deployment = %self.log.id, %error, "live lines are held back");

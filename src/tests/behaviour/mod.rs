@@ -12,7 +12,7 @@ mod operations;
 mod pointers;
 mod sharing;
 
-use super::support::git::{GitServer, Repository};
+use super::support::git::{GitServer, Repository, borrowed, built_by};
 use super::support::gv::{Gv, Settings};
 use serde_json::{Value, json};
 
@@ -40,14 +40,4 @@ impl Stage {
     async fn deploy(&self, repository: &Repository) -> Value {
         self.gv.deploy(json!({"repo_url": repository.url()})).await
     }
-}
-
-/// A repository that is built by its own script, without packages from anywhere.
-fn built_by(script: &str) -> Vec<(String, String)> {
-    let package = json!({"name": "built", "private": true, "scripts": {"build": script}});
-    vec![("package.json".to_owned(), package.to_string())]
-}
-
-fn borrowed(files: &[(String, String)]) -> Vec<(&str, &str)> {
-    files.iter().map(|(name, content)| (name.as_str(), content.as_str())).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::Stage;
 use crate::support::gv::id_of;
+pub use crate::support::process::processes_with;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -123,11 +124,4 @@ async fn a_waiting_or_running_deployment_is_canceled_with_its_processes() {
     assert_eq!(processes_with(&marker), 0);
     let again = stage.gv.post(&format!("/deployments/{id}/cancel"), &json!({}), 200).await;
     assert_eq!(again["state"], "canceled", "canceling what has ended changes nothing");
-}
-
-/// Processes whose command line has this argument.
-pub fn processes_with(argument: &str) -> usize {
-    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    lines.filter(|line| line.split(|byte| *byte == 0).any(|arg| arg == argument.as_bytes())).count()
 }

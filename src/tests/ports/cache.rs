@@ -1,5 +1,6 @@
 //! What every cache must do, whatever it forgets. Each rule uses keys of its own.
 
+use crate::support::redis::{RedisServer, connected};
 use futures_util::future::join_all;
 use gv::adapters::cache::local::LocalCache;
 use gv::domain::host::{HostKind, Hostname, Pointer, PointerTarget};
@@ -8,7 +9,7 @@ use gv::ports::cache::Cache;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-contract!([local] [
+contract!([local, redis] [
     bytes_are_held_until_they_are_removed,
     bytes_are_dropped_when_their_lifetime_is_over,
     a_pointer_is_held_under_its_host,
@@ -22,6 +23,11 @@ contract!([local] [
 
 async fn local() -> (Box<dyn Cache>, ()) {
     (Box::new(LocalCache::new(64 << 20)), ())
+}
+
+async fn redis() -> (Box<dyn Cache>, Option<RedisServer>) {
+    let (redis, server) = connected().await;
+    (Box::new(redis.cache()), server)
 }
 
 const MINUTE: Duration = Duration::from_secs(60);

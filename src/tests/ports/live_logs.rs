@@ -1,16 +1,17 @@
 //! What every live log must do. An adapter is made with a cap of [`CAP`] bytes a stream.
 
+use crate::support::redis::{RedisServer, connected};
 use futures_util::future::{join, join_all};
 use gv::adapters::cache::local_logs::LocalLogs;
 use gv::domain::deployment::StepName;
 use gv::domain::id::DeploymentId;
 use gv::domain::log::{LogLine, LogStream};
-use gv::ports::live_logs::LiveLogs;
+use gv::ports::live_logs::{Appended, LiveLogs};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-contract!([local] [
+contract!([local, redis] [
     lines_are_read_in_order_from_any_number_on,
     an_unknown_stream_is_empty,
     lines_that_come_late_or_twice_are_left_out,
@@ -21,12 +22,19 @@ contract!([local] [
     what_is_there_already_is_not_waited_for,
     readers_that_follow_miss_no_line,
     a_closed_stream_can_still_be_read,
+    a_closed_stream_takes_no_more_lines,
+    lines_that_follow_what_is_not_there_are_not_held,
 ]);
 
 const CAP: usize = 1 << 20;
 
 async fn local() -> (Box<dyn LiveLogs>, ()) {
     (Box::new(LocalLogs::new(CAP)), ())
+}
+
+async fn redis() -> (Box<dyn LiveLogs>, Option<RedisServer>) {
+    let (redis, server) = connected().await;
+    (Box::new(redis.live_logs(CAP as u64)), server)
 }
 
 /// Longer than any adapter takes.
@@ -57,10 +65,10 @@ async fn numbers(logs: &dyn LiveLogs, id: DeploymentId, after: u64) -> Vec<u64> 
 
 async fn lines_are_read_in_order_from_any_number_on(logs: &dyn LiveLogs) {
     let (ours, others) = (id(), id());
-    logs.append(others, &lines([4])).await.unwrap();
-    logs.append(ours, &lines([1, 2, 5])).await.unwrap();
+    logs.append(others, 0, &lines([4])).await.unwrap();
+    logs.append(ours, 0, &lines([1, 2, 5])).await.unwrap();
     let later = LogLine::base(2) + 1;
-    logs.append(ours, &lines([9, later])).await.unwrap();
+    logs.append(ours, 0, &lines([9, later])).await.unwrap();
     assert_eq!(logs.read(ours, 0, 10).await.unwrap(), lines([1, 2, 5, 9, later]));
     assert_eq!(logs.read(ours, 0, 2).await.unwrap(), lines([1, 2]));
     assert_eq!(logs.read(ours, 2, 2).await.unwrap(), lines([5, 9]));
@@ -72,16 +80,16 @@ async fn lines_are_read_in_order_from_any_number_on(logs: &dyn LiveLogs) {
 
 async fn an_unknown_stream_is_empty(logs: &dyn LiveLogs) {
     assert!(logs.read(id(), 0, 10).await.unwrap().is_empty());
-    logs.append(id(), &[]).await.unwrap();
+    logs.append(id(), 0, &[]).await.unwrap();
     logs.close(id()).await.unwrap();
 }
 
 async fn lines_that_come_late_or_twice_are_left_out(logs: &dyn LiveLogs) {
     let id = id();
-    logs.append(id, &lines([1, 2, 3])).await.unwrap();
-    logs.append(id, &lines([2, 3, 4])).await.unwrap();
-    logs.append(id, &lines([7, 6, 7, 8])).await.unwrap();
-    logs.append(id, &lines([5])).await.unwrap();
+    logs.append(id, 0, &lines([1, 2, 3])).await.unwrap();
+    logs.append(id, 0, &lines([2, 3, 4])).await.unwrap();
+    logs.append(id, 0, &lines([7, 6, 7, 8])).await.unwrap();
+    logs.append(id, 0, &lines([5])).await.unwrap();
     assert_eq!(numbers(logs, id, 0).await, [1, 2, 3, 4, 7, 8]);
 }
 
@@ -90,7 +98,7 @@ async fn past_its_cap_a_stream_loses_its_oldest_lines(logs: &dyn LiveLogs) {
     let long = |seq| LogLine { text: "x".repeat(LogLine::MAX_TEXT), ..line(seq) };
     for batch in 0..32 {
         let batch: Vec<LogLine> = (1..=32).map(|n| long(batch * 32 + n)).collect();
-        logs.append(id, &batch).await.unwrap();
+        logs.append(id, 0, &batch).await.unwrap();
     }
     let held = numbers(logs, id, 0).await;
     let first = *held.first().unwrap();
@@ -110,7 +118,7 @@ async fn waiting_ends_with_the_next_line(logs: &dyn LiveLogs) {
         };
         let writer = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            logs.append(id, &lines([seq])).await.unwrap();
+            logs.append(id, 0, &lines([seq])).await.unwrap();
         };
         timeout(PATIENCE, join(reader, writer)).await.expect("the line is heard of");
     }
@@ -118,7 +126,7 @@ async fn waiting_ends_with_the_next_line(logs: &dyn LiveLogs) {
 
 async fn waiting_ends_when_the_stream_is_closed(logs: &dyn LiveLogs) {
     let id = id();
-    logs.append(id, &lines([1])).await.unwrap();
+    logs.append(id, 0, &lines([1])).await.unwrap();
     let closer = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         logs.close(id).await.unwrap();
@@ -135,7 +143,7 @@ async fn waiting_ends_when_its_time_is_over(logs: &dyn LiveLogs) {
 
 async fn what_is_there_already_is_not_waited_for(logs: &dyn LiveLogs) {
     let id = id();
-    logs.append(id, &lines([1, 2])).await.unwrap();
+    logs.append(id, 0, &lines([1, 2])).await.unwrap();
     timeout(PATIENCE, logs.wait(id, 1, LONG)).await.expect("line 2 is there").unwrap();
 }
 
@@ -144,7 +152,7 @@ async fn readers_that_follow_miss_no_line(logs: &dyn LiveLogs) {
     let id = id();
     let writer = async {
         for seq in 1..=LINES {
-            logs.append(id, &lines([seq])).await.unwrap();
+            logs.append(id, 0, &lines([seq])).await.unwrap();
             if seq % 10 == 0 {
                 tokio::task::yield_now().await;
             }
@@ -168,8 +176,30 @@ async fn readers_that_follow_miss_no_line(logs: &dyn LiveLogs) {
 
 async fn a_closed_stream_can_still_be_read(logs: &dyn LiveLogs) {
     let id = id();
-    logs.append(id, &lines([1, 2])).await.unwrap();
+    logs.append(id, 0, &lines([1, 2])).await.unwrap();
     logs.close(id).await.unwrap();
     logs.close(id).await.unwrap();
     assert_eq!(numbers(logs, id, 0).await, [1, 2]);
+}
+
+async fn a_closed_stream_takes_no_more_lines(logs: &dyn LiveLogs) {
+    let id = id();
+    assert_eq!(logs.append(id, 0, &lines([1])).await.unwrap(), Appended::Held);
+    logs.close(id).await.unwrap();
+    assert_eq!(logs.append(id, 1, &lines([2])).await.unwrap(), Appended::Closed);
+    assert_eq!(logs.append(id, 5, &lines([6])).await.unwrap(), Appended::Closed);
+    assert_eq!(numbers(logs, id, 0).await, [1]);
+}
+
+async fn lines_that_follow_what_is_not_there_are_not_held(logs: &dyn LiveLogs) {
+    let id = id();
+    assert_eq!(logs.append(id, 3, &lines([4])).await.unwrap(), Appended::Missing);
+    assert!(numbers(logs, id, 0).await.is_empty());
+    assert_eq!(logs.append(id, 0, &lines([1, 2])).await.unwrap(), Appended::Held);
+    assert_eq!(logs.append(id, 3, &lines([4])).await.unwrap(), Appended::Missing);
+    assert_eq!(logs.append(id, 2, &lines([3])).await.unwrap(), Appended::Held);
+    // A writer that thinks it is less far repeats itself, and no more.
+    assert_eq!(logs.append(id, 1, &lines([2, 3, 4])).await.unwrap(), Appended::Held);
+    assert_eq!(logs.append(id, 4, &[]).await.unwrap(), Appended::Held);
+    assert_eq!(numbers(logs, id, 0).await, [1, 2, 3, 4]);
 }

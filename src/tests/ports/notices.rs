@@ -1,6 +1,7 @@
 //! What every way of giving notice must do. A subscription may take a moment to begin, so each
 //! rule first publishes until it is heard.
 
+use crate::support::redis::{RedisServer, connected};
 use gv::adapters::cache::local_notices::LocalNotices;
 use gv::domain::host::{HostKind, Hostname, Pointer};
 use gv::domain::id::DeploymentId;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-contract!([local] [
+contract!([local, redis] [
     every_listener_hears_every_notice,
     a_notice_that_nobody_hears_is_no_error,
     giving_up_waiting_loses_no_notice,
@@ -19,6 +20,11 @@ contract!([local] [
 
 async fn local() -> (Box<dyn Notices>, ()) {
     (Box::new(LocalNotices::new()), ())
+}
+
+async fn redis() -> (Box<dyn Notices>, Option<RedisServer>) {
+    let (redis, server) = connected().await;
+    (Box::new(redis.notices()), server)
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,6 +1,10 @@
 //! What every queue must do. It may repeat and reorder when something breaks, so that most rules do
 //! not mind an announcement too many; here nothing breaks, and what is done stays done.
 
+mod faults;
+
+use crate::support::rabbitmq::TestQueue;
+use gv::adapters::queue::amqp::AmqpQueue;
 use gv::adapters::queue::local::LocalQueue;
 use gv::domain::id::DeploymentId;
 use gv::ports::queue::{Announcement, Announcements, Queue};
@@ -9,7 +13,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-contract!([local] [
+contract!([local, real] [
     what_is_announced_comes_to_a_listener,
     announcements_wait_for_a_listener,
     several_listeners_share_the_announcements,
@@ -24,6 +28,12 @@ contract!([local] [
 
 async fn local() -> (Box<dyn Queue>, ()) {
     (Box::new(LocalQueue::new()), ())
+}
+
+/// On RabbitMQ.
+async fn real() -> (Box<dyn Queue>, TestQueue) {
+    let place = TestQueue::fresh();
+    (Box::new(AmqpQueue::connect(&place.url).unwrap()), place)
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -274,6 +274,16 @@ impl Repository {
     }
 }
 
+/// A repository that is built by its own script, without packages from anywhere.
+pub fn built_by(script: &str) -> Vec<(String, String)> {
+    let package = serde_json::json!({"name": "built", "private": true, "scripts": {"build": script}});
+    vec![("package.json".to_owned(), package.to_string())]
+}
+
+pub fn borrowed(files: &[(String, String)]) -> Vec<(&str, &str)> {
+    files.iter().map(|(name, content)| (name.as_str(), content.as_str())).collect()
+}
+
 const AUTHOR: &str = "Ada <ada@example.com>";
 
 fn push_data(stream: &mut Vec<u8>, data: &[u8]) {

@@ -1,6 +1,14 @@
-//! What tests share: databases of their own, a Git server, a running gv.
+//! What tests share: databases of their own, a Git server, a running gv, proxies that go wrong.
 
+pub mod account;
+pub mod chance;
 pub mod database;
+pub mod fault_proxy;
+pub mod fleet;
 pub mod git;
 pub mod gv;
+pub mod process;
+pub mod rabbitmq;
+pub mod redis;
+pub mod s3_proxy;
 pub mod services;

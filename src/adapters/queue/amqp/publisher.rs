@@ -1,0 +1,264 @@
+//! Announces: one task that owns the publishing connection, and whoever asks it.
+//!
+//! A message counts as announced once the broker has confirmed it and not returned it before.
+//! Numbers are given by the one task in the order of publishing, as the broker counts too. A
+//! message that comes back finds its queue deleted: the queue is declared, the message published
+//! once more.
+//!
+//! Start with [`Publisher::announce`], then [`publish`], the task.
+
+use super::broker::Broker;
+use super::link::{Event, Fault, Link, step};
+use super::outage::Outage;
+use crate::domain::id::DeploymentId;
+use amqprs::BasicProperties;
+use amqprs::channel::BasicPublishArguments;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// For whoever asks. Callers wait a second at most, and hear less when they give up by themselves.
+const ANSWER: Duration = Duration::from_millis(900);
+/// What is published and not confirmed yet. A silent broker must not fill our memory.
+const UNCONFIRMED_MAX: usize = 1_000;
+
+type Answer = oneshot::Sender<Result<(), Fault>>;
+
+enum Order {
+    Announce { id: DeploymentId, answer: Answer },
+    Probe { answer: Answer },
+}
+
+type Orders = mpsc::Receiver<Order>;
+
+pub(super) struct Publisher {
+    orders: mpsc::Sender<Order>,
+}
+
+impl Publisher {
+    /// The task ends when this is dropped.
+    pub(super) fn start(broker: Arc<Broker>) -> Self {
+        let (orders, taken) = mpsc::channel(UNCONFIRMED_MAX);
+        tokio::spawn(publish(broker, taken));
+        Self { orders }
+    }
+
+    pub(super) async fn announce(&self, id: DeploymentId) -> Result<(), Fault> {
+        self.ask(|answer| Order::Announce { id, answer }).await
+    }
+
+    /// A round trip.
+    pub(super) async fn probe(&self) -> Result<(), Fault> {
+        self.ask(|answer| Order::Probe { answer }).await
+    }
+
+    async fn ask(&self, order: impl FnOnce(Answer) -> Order) -> Result<(), Fault> {
+        let (answer, answered) = oneshot::channel();
+        let asking = async {
+            // Both fail only when the task fell over.
+            self.orders.send(order(answer)).await.map_err(|_| Fault::new("nobody publishes any more"))?;
+            answered.await.map_err(|_| Fault::new("the connection was lost before an answer"))?
+        };
+        let silent = || Fault::new(format!("no answer for {} ms", ANSWER.as_millis()));
+        tokio::time::timeout(ANSWER, asking).await.unwrap_or_else(|_| Err(silent()))
+    }
+}
+
+/// Opens the connection for ever again. Orders wait for an attempt that may well succeed: the
+/// first one, and the one after a good connection. From the first failure on they are refused.
+async fn publish(broker: Arc<Broker>, mut orders: Orders) {
+    let mut outage = Outage::of("publishing");
+    let mut down: Option<Fault> = None;
+    loop {
+        let opening = Link::open(&broker, "publishing");
+        let opened = match &down {
+            None => Some(opening.await),
+            Some(fault) => refusing(&mut orders, fault, opening).await,
+        };
+        let fault = match opened {
+            None => return,
+            Some(Err(fault)) => fault,
+            Some(Ok(link)) => {
+                outage.ends();
+                let mut publishing = Publishing::new(link, &broker.queue);
+                let Err(fault) = publishing.serve(&mut orders).await else {
+                    return publishing.link.close().await;
+                };
+                publishing.link.because(fault)
+            }
+        };
+        if outage.begins(&fault) {
+            down = None;
+            continue;
+        }
+        let pause = tokio::time::sleep(outage.pause());
+        if refusing(&mut orders, &fault, pause).await.is_none() {
+            return;
+        }
+        down = Some(fault);
+    }
+}
+
+/// Waits, and says meanwhile why nothing can be done. `None`: nobody is there to ask any more.
+async fn refusing<T>(orders: &mut Orders, fault: &Fault, until: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(until);
+    loop {
+        tokio::select! {
+            done = &mut until => return Some(done),
+            order = orders.recv() => {
+                let (Order::Announce { answer, .. } | Order::Probe { answer }) = order?;
+                // Whoever asked may have gone.
+                let _ = answer.send(Err(fault.clone()));
+            }
+        }
+    }
+}
+
+/// Published and not confirmed yet.
+struct Pending {
+    id: DeploymentId,
+    answer: Answer,
+    /// Came back once already.
+    again: bool,
+}
+
+struct Publishing<'a> {
+    link: Link,
+    queue: &'a str,
+    last_tag: u64,
+    pending: BTreeMap<u64, Pending>,
+    /// The last message that was published before the queue was declared.
+    declared_after: u64,
+    /// The round trip under way, and who waits for it.
+    probe: Option<BoxFuture<'static, Result<(), Fault>>>,
+    probers: Vec<Answer>,
+}
+
+impl<'a> Publishing<'a> {
+    fn new(link: Link, queue: &'a str) -> Self {
+        Self {
+            link,
+            queue,
+            last_tag: 0,
+            pending: BTreeMap::new(),
+            declared_after: 0,
+            probe: None,
+            probers: Vec::new(),
+        }
+    }
+
+    /// `Ok`: nobody is there to ask any more. `Err`: the connection is of no use any more.
+    async fn serve(&mut self, orders: &mut Orders) -> Result<(), Fault> {
+        let confirm = self.link.channel.confirm_select(Default::default());
+        step("asking for confirmations", confirm).await?;
+        loop {
+            tokio::select! {
+                event = self.link.events.recv() => match event {
+                    Some(event) => self.hear(event).await?,
+                    None => return Err(self.link.end()),
+                },
+                probed = answered(&mut self.probe) => {
+                    self.probe = None;
+                    for answer in self.probers.drain(..) {
+                        let _ = answer.send(probed.clone());
+                    }
+                }
+                order = orders.recv() => match order {
+                    Some(order) => self.take(order).await?,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn take(&mut self, order: Order) -> Result<(), Fault> {
+        match order {
+            // It waited for longer than whoever asked.
+            Order::Announce { answer, .. } if answer.is_closed() => Ok(()),
+            Order::Announce { answer, .. } if self.pending.len() >= UNCONFIRMED_MAX => {
+                let _ = answer.send(Err(Fault::new("too much is not confirmed yet")));
+                Ok(())
+            }
+            Order::Announce { id, answer } => self.publish(Pending { id, answer, again: false }).await,
+            Order::Probe { answer } => {
+                self.probers.retain(|answer| !answer.is_closed());
+                self.probers.push(answer);
+                self.probe.get_or_insert_with(|| round_trip(&self.link));
+                Ok(())
+            }
+        }
+    }
+
+    async fn publish(&mut self, pending: Pending) -> Result<(), Fault> {
+        self.last_tag += 1;
+        let properties = BasicProperties::default()
+            .with_persistence(true)
+            .with_content_type("text/plain")
+            // By which it is known again when it is returned.
+            .with_message_id(&self.last_tag.to_string())
+            .finish();
+        let body = pending.id.to_string().into_bytes();
+        let to = BasicPublishArguments::new("", self.queue).mandatory(true).finish();
+        self.pending.insert(self.last_tag, pending);
+        step("publishing", self.link.channel.basic_publish(properties, body, to)).await
+    }
+
+    async fn hear(&mut self, event: Event) -> Result<(), Fault> {
+        match event {
+            Event::Confirmed { tag, multiple } => self.settle(tag, multiple, &Ok(())),
+            Event::Refused { tag, multiple } => {
+                self.settle(
+                    tag,
+                    multiple,
+                    &Err(Fault::new("the broker does not take it: its queue is full")),
+                );
+            }
+            Event::Returned { tag } => {
+                let Some((tag, returned)) = tag.and_then(|tag| self.pending.remove_entry(&tag)) else {
+                    return Ok(());
+                };
+                if returned.again {
+                    let _ = returned.answer.send(Err(Fault::new("the queue is gone")));
+                    return Ok(());
+                }
+                if tag > self.declared_after {
+                    tracing::warn!(queue = self.queue, "the queue is gone: declaring it again");
+                    self.link.declare(self.queue).await?;
+                    self.declared_after = self.last_tag;
+                }
+                self.publish(Pending { again: true, ..returned }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, tag: u64, multiple: bool, outcome: &Result<(), Fault>) {
+        let settled: Vec<Pending> = if multiple {
+            let rest = self.pending.split_off(&tag.saturating_add(1));
+            std::mem::replace(&mut self.pending, rest).into_values().collect()
+        } else {
+            self.pending.remove(&tag).into_iter().collect()
+        };
+        for pending in settled {
+            let _ = pending.answer.send(outcome.clone());
+        }
+    }
+}
+
+/// Its answer, or never, while nothing is asked.
+async fn answered(probe: &mut Option<BoxFuture<'static, Result<(), Fault>>>) -> Result<(), Fault> {
+    match probe {
+        Some(probe) => probe.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Asks for what already is: messages flow. Waits for the answer as long as the connection lasts,
+/// since a second question must not cross the first one's answer.
+fn round_trip(link: &Link) -> BoxFuture<'static, Result<(), Fault>> {
+    let channel = link.channel.clone();
+    async move { channel.flow(true).await.map(drop).map_err(Fault::new) }.boxed()
+}
