@@ -28,6 +28,11 @@ test *NAMES:
 quick *ARGS:
     cargo nextest run {{ARGS}}
 
+# The Helm chart, without a cluster
+[group('check')]
+helm:
+    scripts/test-helm
+
 # The same tests on the real services alone, and the faults that only those have
 [group('check')]
 real *ARGS:

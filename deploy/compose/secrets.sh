@@ -23,7 +23,7 @@ url = "amqp://gv:$queue@rabbitmq:5672/%2F"
 [cache]
 url = "redis://:$cache@redis:6379/0"
 [blobs]
-url = "s3://gv?endpoint=http://seaweedfs:8333&region=us-east-1&path_style=true"
+url = "s3://gv-sites?endpoint=http://seaweedfs:8333&region=us-east-1&path_style=true"
 access_key = "$access"
 secret_key = "$secret"
 [api]
