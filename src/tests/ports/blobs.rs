@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
+mod proxy;
 mod s3;
 
 /// All rules, for adapters of the module that it stands in.

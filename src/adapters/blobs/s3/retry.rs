@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 const TOKENS: f64 = 100.0;
 const EARNED: f64 = 0.5;
 const TRICKLE_PER_SECOND: f64 = 1.0;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Retries {
@@ -106,7 +106,7 @@ impl Retries {
 
 /// "Full jitter": anything up to a bound that doubles.
 fn pause(tries: u32) -> Duration {
-    let most = FIRST_PAUSE.saturating_mul(1 << tries.min(10)).min(LONGEST_PAUSE);
+    let most = FIRST_PAUSE.saturating_mul(1 << tries.clamp(1, 10)).min(LONGEST_PAUSE);
     most.mul_f64(rand::rng().random_range(0.0..1.0))
 }
 
