@@ -16,7 +16,7 @@ const SIZE: Size = Size { apis: 1, workers: 1, edges: 1 };
 /// The first worker holds a deployment and is killed: the second one finishes it within one lease
 /// period and the build's own time. Returns the deployment as it ended.
 async fn expect_another_finishes(fleet: &mut Fleet, id: &str, own_time: Duration) -> Value {
-    fleet.add_worker(Settings::default());
+    fleet.add_worker(&Settings::default());
     // It has heard what there is to hear before the first one dies.
     tokio::time::sleep(Duration::from_millis(500)).await;
     fleet.workers[0].kill();
@@ -71,7 +71,7 @@ async fn killed_while_uploading_another_finishes_within_a_lease_and_the_build() 
     let mut fleet = Fleet::start(Size { workers: 0, ..SIZE }).await;
     let chance = fleet.chance.clone();
     let (storage, settings) = fleet.services.s3_beside(chance).await;
-    fleet.add_worker(settings);
+    fleet.add_worker(&settings);
     let traces = Traces::new();
     let script = format!("{}; {}", traces.leave("built"), page_of("built"));
     storage.door.set(Mode::Silent);
@@ -95,7 +95,7 @@ async fn one_that_was_stopped_for_longer_than_its_lease_changes_nothing_when_it_
     let id = submit_build(&fleet, "site", &script).await;
     traces.wait_for("begun").await;
     fleet.workers[0].signal(Signal::STOP);
-    fleet.add_worker(Settings::default());
+    fleet.add_worker(&Settings::default());
     let deployment = fleet.wait_for(&id, &["ready"]).await;
     let log = fleet.deployment_log(&id).await;
     fleet.services.s3.forget();
@@ -167,7 +167,7 @@ async fn one_that_wakes_in_the_middle_of_going_live_takes_nothing_back() {
     let mut fleet = Fleet::start(Size { workers: 0, ..SIZE }).await;
     let chance = fleet.chance.clone();
     let (storage, settings) = fleet.services.s3_beside(chance).await;
-    fleet.add_worker(settings);
+    fleet.add_worker(&settings);
     // Each of its calls of storage takes half a second: it is stopped somewhere between two.
     storage.door.set(Mode::Slow(Duration::from_millis(250)));
     let repository = fleet.git.repository("site", &[("index.html", "none")]).await;
@@ -178,7 +178,7 @@ async fn one_that_wakes_in_the_middle_of_going_live_takes_nothing_back() {
         let moment = fleet.chance.random_range(0..4_000);
         tokio::time::sleep(Duration::from_millis(moment)).await;
         fleet.workers[0].signal(Signal::STOP);
-        fleet.add_worker(Settings::default());
+        fleet.add_worker(&Settings::default());
         let deployment = fleet.wait_for(&old, &["ready"]).await;
         println!("stopped after {moment} ms: ready at attempt {}", deployment["attempt"]);
         let text = format!("new {round}");
