@@ -281,6 +281,10 @@ impl Pipeline<'_> {
         files: &[CollectedFile],
         packing: Packing,
     ) -> Step<Manifest> {
+        // A worker that slept past its lease finds its build done: it stores nothing of it.
+        if self.lease.interruption().is_some() {
+            return Err(Halt::Interrupted);
+        }
         let (app, log, now) = (self.app().clone(), self.log, self.app().clock.now());
         let deployment = self.lease.deployment().clone();
         let stop = self.lease.stop().clone();
