@@ -27,6 +27,8 @@ const FEW: usize = 1_000;
 const PATIENCE: Duration = Duration::from_millis(250);
 /// How long after a failure nobody asks again about a host that is held.
 const RETRY: Duration = Duration::from_secs(1);
+/// For how long after a failure the next one is to be expected: news then waits for no visitor.
+const OUTAGE: Duration = Duration::from_secs(10);
 const MAX_POINTER_BYTES: u64 = 64 * 1024;
 
 pub struct Pointers {
@@ -53,15 +55,17 @@ impl Pointers {
         if let Some(fresh) = self.held.fresh(host) {
             return Ok(fresh);
         }
-        let stale = self.held.known.get(host).map(|known| known.pointer);
+        let stale = self.held.known.get(host);
         let flight = self.flights.join(host, || self.look(host.clone()));
         let Some(stale) = stale else {
             return flight.landed().await.unwrap_or(Err(Failure::Unavailable));
         };
-        let patience = flight.since + PATIENCE;
-        match timeout_at(patience.into(), flight.landed()).await {
+        // Where nobody could be asked a moment ago, one is asked behind the visitor's back.
+        let failed = stale.layer == Layer::Stale && stale.fresh.until.elapsed() < OUTAGE;
+        let patience = if failed { Duration::ZERO } else { PATIENCE };
+        match timeout_at((flight.since + patience).into(), flight.landed()).await {
             Ok(Some(Ok(sighting))) => Ok(sighting),
-            _ => Ok(Sighting { pointer: Some(stale), layer: Layer::Stale }),
+            _ => Ok(Sighting { pointer: Some(stale.pointer), layer: Layer::Stale }),
         }
     }
 
