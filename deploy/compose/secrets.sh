@@ -6,7 +6,7 @@ umask 022
 [ -e /secrets/done ] && exit 0
 word() { head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 database=$(word) queue=$(word) cache=$(word) access=$(word) secret=$(word)
-mkdir -p /secrets/gv /secrets/postgres /secrets/rabbitmq /secrets/redis /secrets/seaweedfs
+mkdir -p /secrets/gv /secrets/signing /secrets/postgres /secrets/rabbitmq /secrets/redis /secrets/seaweedfs
 printf '%s' "$database" >/secrets/postgres/password
 printf 'default_user = gv\ndefault_pass = %s\n' "$queue" >/secrets/rabbitmq/50-gv.conf
 printf 'requirepass %s\nmaxmemory 256mb\nmaxmemory-policy allkeys-lru\nsave ""\n' "$cache" >/secrets/redis/redis.conf
@@ -32,10 +32,8 @@ trusted_proxies = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
 [edge]
 listen = "0.0.0.0:8000"
 public_scheme = "http"
-public_port = ${GV_PORT:-8000}
 [ops]
 listen = "0.0.0.0:9090"
-[auth]
-signing_keys = ["$(gv config keygen)"]
 GV
+gv config keygen | tr -d '\n' >/secrets/signing/key
 touch /secrets/done

@@ -10,6 +10,9 @@ pub const DATABASE: Duration = Duration::from_secs(10);
 pub const OBJECT: Duration = Duration::from_secs(10);
 /// For a finished log, which is megabytes at most.
 pub const STORED_LOG: Duration = Duration::from_secs(60);
+/// How long a change that is made for good is waited for until it is seen, which goes on without its
+/// caller: less than a client waits for an answer, since who asks again changes something else.
+pub const AFTERMATH: Duration = Duration::from_secs(2);
 /// For what has a net below it: a bell, a notice, a cached pointer, live lines.
 pub const COURTESY: Duration = Duration::from_secs(1);
 

@@ -5,7 +5,7 @@
 //! compare-and-set. It is not the work itself: that is the worker's. Start with [`App::take`].
 
 use crate::app::App;
-use crate::domain::deployment::{Deployment, Failure, FailureCode, InvalidTransition, StateName, StepName};
+use crate::domain::deployment::{Deployment, InvalidTransition, StateName};
 use crate::domain::id::DeploymentId;
 use crate::ports::deployments::{Claim, Renewal};
 use crate::ports::error::{StoreError, StoreErrorKind};
@@ -25,7 +25,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 #[expect(clippy::large_enum_variant, reason = "one lives for minutes: nobody keeps many of these")]
 pub enum Taken {
     Lease(Lease),
-    /// Another worker holds it, it has ended, or it was lost so often that it ended here.
+    /// So many workers lost it that it is only to end as failed.
+    Lost(Lease),
+    /// Another worker holds it, or it has ended.
     NotOurs,
 }
 
@@ -81,8 +83,7 @@ struct HoldState {
 }
 
 impl App {
-    /// Takes a deployment that waits or whose lease ran out. One that too many workers lost is
-    /// taken only to end as failed.
+    /// Takes a deployment that waits or whose lease ran out.
     pub async fn take(self: &Arc<Self>, id: DeploymentId, worker: &str) -> Result<Taken, StoreError> {
         // A tenth less than promised: another worker has it within one lease period, the time in
         // which it notices included.
@@ -92,12 +93,9 @@ impl App {
             Claim::Taken(deployment) => *deployment,
             Claim::Held | Claim::Over => return Ok(Taken::NotOurs),
         };
-        let mut lease = Lease::hold(self.clone(), deployment, length, asked_at);
-        if lease.deployment.losses >= self.policy.max_attempts {
-            lease.end_as_lost().await?;
-            return Ok(Taken::NotOurs);
-        }
-        Ok(Taken::Lease(lease))
+        let lost = deployment.losses >= self.policy.max_attempts;
+        let lease = Lease::hold(self.clone(), deployment, length, asked_at);
+        Ok(if lost { Taken::Lost(lease) } else { Taken::Lease(lease) })
     }
 }
 
@@ -150,20 +148,16 @@ impl Lease {
         &mut self,
         transition: impl FnOnce(Deployment) -> Result<Deployment, InvalidTransition>,
     ) -> Result<bool, AdvanceError> {
-        let mut next = transition(self.deployment.clone())?;
+        let next = transition(self.deployment.clone())?;
         let mut pause = FIRST_PAUSE;
         let mut uncertain = false;
         while self.interruption() != Some(Interruption::Lost) {
             match self.write(&next, uncertain).await {
-                Ok(Written::Done(now)) => {
-                    self.deployment = *now;
+                Ok(Some(now)) => {
+                    self.deployment = now;
                     return Ok(true);
                 }
-                Ok(Written::Behind(row)) => {
-                    next.revision = row.revision;
-                    next.cancel_requested = row.cancel_requested;
-                }
-                Ok(Written::Foreign) => self.hold.lose(),
+                Ok(None) => self.hold.lose(),
                 Err(error) if error.kind != StoreErrorKind::Unavailable => return Err(error.into()),
                 Err(error) => {
                     tracing::debug!(%error, "a transition could not be written yet");
@@ -178,85 +172,24 @@ impl Lease {
         Ok(false)
     }
 
-    /// Reads the row again, since a request to cancel may have raised its revision; waits out a
-    /// database that cannot be reached for as long as the lease holds. `false`: no longer ours.
-    pub async fn refresh(&mut self) -> Result<bool, StoreError> {
-        let mut pause = FIRST_PAUSE;
-        let row = loop {
-            if self.interruption() == Some(Interruption::Lost) {
-                self.hold.lose();
-                return Ok(false);
-            }
-            let Deployment { account, id, .. } = self.deployment;
-            match timely(&self.hold, self.app.database.find_deployment(account, id)).await {
-                Err(error) if error.kind == StoreErrorKind::Unavailable => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LOOK);
-                }
-                done => break done?,
-            }
-        };
-        let ours = row.filter(|row| row.attempt == self.deployment.attempt && is_held(row));
-        let Some(row) = ours else {
-            self.hold.lose();
-            return Ok(false);
-        };
-        if row.cancel_requested {
-            self.hold.interrupt(Interruption::CancelRequested);
+    /// `None`: somebody else wrote.
+    async fn write(&self, next: &Deployment, uncertain: bool) -> Result<Option<Deployment>, StoreError> {
+        let _gate = self.hold.row.lock().await;
+        let mut written = timely(&self.hold, self.app.database.advance(next.clone())).await?;
+        if written.is_none() && uncertain {
+            let account = self.deployment.account;
+            let row = timely(&self.hold, self.app.database.find_deployment(account, next.id)).await?;
+            let ours = |row: &Deployment| {
+                row.attempt == next.attempt
+                    && row.state.name() == next.state.name()
+                    && row.revision > next.revision
+            };
+            written = row.filter(ours);
         }
-        self.deployment = row;
-        Ok(true)
-    }
-
-    async fn write(&self, next: &Deployment, uncertain: bool) -> Result<Written, StoreError> {
-        let ends = !is_held(next);
-        let gate = self.hold.row.lock().await;
-        let written = timely(&self.hold, self.app.database.advance(next.clone())).await?;
-        if let Some(written) = written {
-            if ends {
-                self.hold.state().over = true;
-            }
-            return Ok(Written::Done(Box::new(written)));
+        if written.is_some() && !is_held(next) {
+            self.hold.state().over = true;
         }
-        let account = self.deployment.account;
-        let row = timely(&self.hold, self.app.database.find_deployment(account, next.id)).await?;
-        drop(gate);
-        let Some(row) = row.filter(|row| row.attempt == next.attempt) else { return Ok(Written::Foreign) };
-        if uncertain && row.state.name() == next.state.name() && row.revision > next.revision {
-            if ends {
-                self.hold.state().over = true;
-            }
-            return Ok(Written::Done(Box::new(row)));
-        }
-        // The same attempt in the same state: only a request to cancel came between.
-        let unmoved = row.state.name() == self.deployment.state.name() && row.revision > next.revision;
-        Ok(if unmoved { Written::Behind(Box::new(row)) } else { Written::Foreign })
-    }
-
-    async fn end_as_lost(&mut self) -> Result<(), StoreError> {
-        let failure = Failure::new(
-            FailureCode::WorkerLost,
-            format!(
-                "Every worker that took this deployment went silent, {} times: the build may need more \
-                 memory than a worker has. Deploy again, or make the build smaller.",
-                self.deployment.losses
-            ),
-        );
-        let log = self.app.log_writer(&self.deployment);
-        log.say(StepName::Clone, &failure.message);
-        // It ends all the same: its reason is in the row.
-        if let Err(error) = log.finish().await {
-            tracing::error!(%error, "the log of a lost deployment could not be stored");
-        }
-        let now = self.app.clock.now();
-        match self.advance(|deployment| deployment.fail(now, failure)).await {
-            Ok(_) => Ok(()),
-            Err(AdvanceError::Store(error)) => Err(error),
-            // What a claim gave is held, and whatever is held can fail.
-            Err(AdvanceError::Transition(error)) => {
-                Err(StoreError::new(StoreErrorKind::Internal, "ending a lost deployment", error))
-            }
-        }
+        Ok(written)
     }
 }
 
@@ -276,13 +209,6 @@ impl LeaseControl {
     pub fn shut_down(&self) {
         self.0.interrupt(Interruption::ShuttingDown);
     }
-}
-
-enum Written {
-    Done(Box<Deployment>),
-    /// Still ours, at a later revision than was written over.
-    Behind(Box<Deployment>),
-    Foreign,
 }
 
 impl Hold {

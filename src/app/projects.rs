@@ -1,7 +1,7 @@
 //! Making and deleting projects, and clearing up after what was deleted.
 
 use crate::app::App;
-use crate::app::deadline::{OBJECT, within};
+use crate::app::deadline::{AFTERMATH, OBJECT, within};
 use crate::domain::host::HostRecord;
 use crate::domain::id::{DeploymentId, ProjectId, UserId};
 use crate::domain::project::{Project, ProjectName};
@@ -11,10 +11,7 @@ use crate::ports::blobs::Key;
 use crate::ports::error::StoreError;
 use crate::ports::projects::{ProjectDeletion, unclaimed};
 use futures_util::StreamExt;
-use std::time::Duration;
 
-/// How long a deletion waits for its clearing up, which goes on without it.
-const CLEARING_WAIT: Duration = Duration::from_secs(5);
 /// Objects and hosts that are cleared at the same time.
 const CLEARING_WIDTH: usize = 16;
 
@@ -86,7 +83,7 @@ impl App {
             let each = |id| app.remove_objects(account, id);
             futures_util::stream::iter(deployments).for_each_concurrent(CLEARING_WIDTH, each).await;
         });
-        if let Ok(Err(panicked)) = tokio::time::timeout(CLEARING_WAIT, clearing).await {
+        if let Ok(Err(panicked)) = tokio::time::timeout(AFTERMATH, clearing).await {
             tracing::error!(error = %panicked, "clearing up after a deletion broke off");
         }
     }
@@ -99,7 +96,7 @@ impl App {
             self.forget_log(id).await
         };
         if let Err(error) = removed.await {
-            tracing::warn!(deployment = %id, %error, "objects of a deleted deployment are left for `gv gc`");
+            tracing::warn!(deployment = %id, %error, "objects of a deleted deployment stay in storage, out of everybody's view");
         }
     }
 }

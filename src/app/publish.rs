@@ -2,7 +2,7 @@
 //! copy: object, cache, notice. Deploy, promote and roll back are all the same move.
 
 use crate::app::App;
-use crate::app::deadline::{COURTESY, DATABASE, OBJECT, within};
+use crate::app::deadline::{AFTERMATH, COURTESY, DATABASE, OBJECT, within};
 use crate::domain::deployment::{Deployment, State, Target};
 use crate::domain::host::{HostRecord, Pointer};
 use crate::domain::id::{DeploymentId, UserId};
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use rand::Rng;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// A pointer is a few hundred bytes of JSON; an object larger than this is none.
 const POINTER_BYTES: u64 = 64 * 1024;
@@ -189,8 +190,14 @@ impl App {
             return Ok(Move::NotFound);
         };
         tracing::info!(deployment = %deployment.id, host = %record.host, "production moved by hand");
-        // The move is made, for good, by its record: a copy that lags is the sweeper's to mend.
-        self.publish_all(vec![record]).await;
+        // The move is made, for good, by its record: a copy that lags is mended without the caller.
+        let app = self.clone();
+        let publishing = async move { app.publish_all(vec![record]).await };
+        if let Ok(Err(panicked)) =
+            tokio::time::timeout(AFTERMATH, tokio::spawn(publishing.in_current_span())).await
+        {
+            tracing::error!(error = %panicked, "publishing a moved host broke off");
+        }
         Ok(Move::Moved(Box::new(deployment)))
     }
 

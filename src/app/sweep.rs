@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 /// sweeping: they ask again soon.
 const QUIET_LOCAL: Duration = Duration::from_secs(3);
 /// A shared queue keeps what it was told while all workers are busy: ringing again is for what it
-/// lost, and must not fill it.
+/// lost. The more it holds beyond what waits, the rarer it becomes: see [`patience`].
 const QUIET_SHARED: Duration = Duration::from_secs(15);
 /// Announcements of one sweep: more than workers can take in a second, less than what would flood
 /// them while ten thousand wait.
@@ -51,7 +51,10 @@ impl App {
         let backlog = within(DATABASE, "counting what waits", self.database.backlog()).await?;
         metrics::gauge!("gv_deployments_waiting").set(backlog.waiting as f64);
         metrics::gauge!("gv_oldest_waiting_seconds").set(backlog.oldest_s as f64);
-        let quiet = quiet(self.queue.is_shared(), self.policy.lease);
+        let depth = within(COURTESY, "counting announcements", self.queue.depth()).await;
+        // A queue that cannot tell may have lost everything.
+        let held = depth.unwrap_or_default().unwrap_or_default();
+        let quiet = quiet(self.queue.is_shared(), self.policy.lease) * patience(held, backlog.waiting);
         let taking = self.database.take_unannounced(quiet, RINGS);
         for id in within(DATABASE, "looking for what nobody holds", taking).await? {
             tracing::debug!(deployment = %id, "ringing again");
@@ -91,6 +94,13 @@ impl App {
 fn quiet(shared: bool, lease: Duration) -> Duration {
     let usual = if shared { QUIET_SHARED } else { QUIET_LOCAL };
     usual.min(lease / 2)
+}
+
+/// By how much longer a queue is left alone that holds an announcement for each deployment that waits,
+/// or several: what was never announced, or is to be again, is rung for at once all the same.
+fn patience(held: u64, waiting: u64) -> u32 {
+    let times = held / waiting.max(1);
+    4_u32.pow(times.min(4) as u32)
 }
 
 /// About a second; processes that were started together do not sweep together.
@@ -136,6 +146,15 @@ mod tests {
             assert!(quiet(false, lease) <= quiet(true, lease));
         }
         assert_eq!(quiet(false, Duration::from_secs(30)), QUIET_LOCAL);
+    }
+
+    #[test]
+    fn a_queue_that_holds_what_waits_is_left_alone_for_longer_and_longer() {
+        assert_eq!(patience(0, 0), 1);
+        assert_eq!(patience(4, 5), 1, "it may have lost one");
+        assert_eq!(patience(5, 5), 4);
+        assert_eq!(patience(14, 5), 16);
+        assert_eq!(patience(u64::MAX, 1), 256, "an hour at most");
     }
 
     #[test]

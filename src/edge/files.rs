@@ -8,7 +8,7 @@ use crate::domain::digest::{Digest, Digester};
 use crate::domain::id::UserId;
 use crate::domain::manifest::FileEntry;
 use crate::edge::flights::Flights;
-use crate::edge::layers::{Failure, Layer, Layers, broken, failed};
+use crate::edge::layers::{Failure, Layer, Layers, broken, carrying, failed};
 use crate::ports::blobs::{Key, Opened};
 use crate::ports::error::{StoreError, StoreErrorKind};
 use bytes::Bytes;
@@ -30,7 +30,7 @@ const MAX_CACHED_BYTES: u64 = 256 * 1024;
 const HELD_BYTES: u64 = 256;
 /// Files of this many bytes are digested off the runtime.
 const LONG_DIGEST_BYTES: usize = 256 * 1024;
-/// A visitor waits no longer for a small file, however many want one.
+/// A visitor waits no longer for a small file, besides what its bytes take, however many want one.
 const LOAD_DEADLINE: Duration = Duration::from_secs(10);
 /// A stream of storage that gives nothing for so long is dead.
 const STALL: Duration = Duration::from_secs(30);
@@ -97,7 +97,7 @@ impl Files {
         let flight = self.flights.join(&key, || {
             let shelf = Arc::clone(&self.shelf);
             async move {
-                timeout(LOAD_DEADLINE, shelf.load(key, size)).await.unwrap_or_else(|_| {
+                timeout(LOAD_DEADLINE + carrying(size), shelf.load(key, size)).await.unwrap_or_else(|_| {
                     tracing::warn!("{} took too long to load", key.digest);
                     Err(Failure::Unavailable)
                 })

@@ -49,15 +49,28 @@ fn is_hex(part: &str) -> bool {
         && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         && part.bytes().any(|b| b.is_ascii_digit())
         && part.bytes().any(|b| b.is_ascii_lowercase())
+        && !is_day_month_year(part)
 }
 
-/// Eight characters of base64 or base32 with a digit, and an upper-case letter where names of
-/// people have none.
+/// One run of letters between digits: `2024feb12`.
+fn is_day_month_year(part: &str) -> bool {
+    let middle = part.trim_matches(|c: char| c.is_ascii_digit());
+    let framed =
+        part.starts_with(|c: char| c.is_ascii_digit()) && part.ends_with(|c: char| c.is_ascii_digit());
+    framed && middle.bytes().all(|b| b.is_ascii_lowercase())
+}
+
+/// Eight characters with a digit: of base64, in both cases where names of people and cameras have
+/// one, or of base32, with a letter behind a digit.
 fn is_base64(part: &str) -> bool {
+    let both_cases =
+        part.bytes().any(|b| b.is_ascii_lowercase()) && part.bytes().skip(1).any(|b| b.is_ascii_uppercase());
+    let base32 = part.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7'))
+        && part.as_bytes().windows(2).any(|two| two[0].is_ascii_digit() && two[1].is_ascii_uppercase());
     part.len() == 8
         && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         && part.bytes().any(|b| b.is_ascii_digit())
-        && part.bytes().skip(1).any(|b| b.is_ascii_uppercase())
+        && (both_cases || base32)
 }
 
 #[cfg(test)]
@@ -74,6 +87,7 @@ mod tests {
             "assets/index-BkT7aQ2x.js",
             "assets/index-Bk-7aQ_x.css",
             "assets/logo.0123abcd.svg",
+            "assets/index-4B2A7XQ2.js",
             "docs/assets/index-BkT7aQ2x.js",
             "static/js/main.1a2b3c4d.js",
             "static/js/main.1a2b3c4d.js.map",
@@ -97,6 +111,11 @@ mod tests {
             "assets/font-awesome-4.7.0.css",
             "assets/report-january-2.pdf",
             "assets/facade-decade.png",
+            "assets/team-IMG_1234.jpg",
+            "assets/party-DSC01234.jpg",
+            "assets/party-DSC23456.jpg",
+            "assets/price-Q42024EN.pdf",
+            "assets/menu-2024feb12.pdf",
             "myassets/index-BkT7aQ2x.js",
             "assets/noextension-1a2b3c4d",
             "_next/static/chunks/main.js",

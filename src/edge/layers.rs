@@ -18,9 +18,11 @@ use tokio::time::{sleep, timeout};
 
 /// How long the cache may take: longer, and asking storage would have been better.
 const CACHE_DEADLINE: Duration = Duration::from_millis(100);
-/// How long one try at storage may take.
+/// How long one try at storage may take, besides what its bytes take at least.
 const STORAGE_DEADLINE: Duration = Duration::from_secs(4);
 const STORAGE_TRIES: u32 = 2;
+/// Bytes a second: a line that carries less is no line to a storage.
+const LEAST_RATE: u64 = 1 << 20;
 const STORAGE_PAUSE: Duration = Duration::from_millis(100);
 /// How long the cache holds what never changes.
 const CACHE_LIFETIME: Duration = Duration::from_secs(3600);
@@ -89,25 +91,26 @@ impl Layers {
         in_time(self.cache.remove(key)).await;
     }
 
-    /// The whole of a small object.
+    /// The whole of a small object, of which so many bytes are expected at most.
     pub async fn read(&self, key: &Key, max_bytes: u64) -> Result<Option<Bytes>, StoreError> {
-        let object = self.tried(key, || self.blobs.get(key, max_bytes)).await?;
+        let limit = STORAGE_DEADLINE + carrying(max_bytes);
+        let object = self.tried(key, limit, || self.blobs.get(key, max_bytes)).await?;
         Ok(object.map(|object| object.bytes))
     }
 
     /// A large object, or a range of it.
     pub async fn open(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Opened>, StoreError> {
-        self.tried(key, || self.blobs.open(key, range.clone())).await
+        self.tried(key, STORAGE_DEADLINE, || self.blobs.open(key, range.clone())).await
     }
 
-    async fn tried<T, F>(&self, key: &Key, ask: impl Fn() -> F) -> Result<T, StoreError>
+    async fn tried<T, F>(&self, key: &Key, limit: Duration, ask: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
         let mut tries = 1;
         loop {
             metrics::counter!("gv_edge_storage_reads_total").increment(1);
-            let answer = timeout(STORAGE_DEADLINE, ask()).await.unwrap_or_else(|elapsed| {
+            let answer = timeout(limit, ask()).await.unwrap_or_else(|elapsed| {
                 Err(StoreError::new(StoreErrorKind::Unavailable, format!("reading {key}"), elapsed))
             });
             match answer {
@@ -119,6 +122,11 @@ impl Layers {
             }
         }
     }
+}
+
+/// How long so many bytes may take on their way.
+pub fn carrying(bytes: u64) -> Duration {
+    Duration::from_millis(bytes.saturating_mul(1000) / LEAST_RATE)
 }
 
 /// The cache's answer, if it gives one in time.

@@ -12,11 +12,14 @@ use quick_cache::sync::Cache as Memory;
 use quick_cache::{OptionsBuilder, Weighter};
 use std::sync::Arc;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 /// Of an encoded manifest, in bytes: beyond, it is no manifest.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// Larger ones go past the shared cache.
 const MAX_CACHED_BYTES: usize = 1024 * 1024;
+/// Manifests that are read and unpacked at the same time.
+const LOADING: usize = 8;
 /// What a file costs in memory beside its path and type: the entry and its place in the tree.
 const ENTRY_BYTES: u64 = 160;
 
@@ -26,6 +29,8 @@ pub struct Manifests {
     memory: Arc<Held>,
     layers: Layers,
     flights: Flights<DeploymentId, Loaded>,
+    /// What is being read is not among what is held: strangers may ask for many sites at once.
+    loading: Arc<Semaphore>,
 }
 
 type Held = Memory<DeploymentId, Arc<Manifest>, ByMemory>;
@@ -52,7 +57,8 @@ impl Manifests {
             .weight_capacity(max_bytes)
             .build()?;
         let memory = Memory::with_options(options, ByMemory, Default::default(), Default::default());
-        Ok(Self { memory: Arc::new(memory), layers, flights: Flights::new(runtime) })
+        let loading = Arc::new(Semaphore::new(LOADING));
+        Ok(Self { memory: Arc::new(memory), layers, flights: Flights::new(runtime), loading })
     }
 
     pub async fn find(&self, target: &PointerTarget) -> Loaded {
@@ -65,7 +71,9 @@ impl Manifests {
 
     fn load(&self, target: PointerTarget) -> impl Future<Output = Loaded> + Send + 'static {
         let (memory, layers) = (Arc::clone(&self.memory), self.layers.clone());
+        let loading = Arc::clone(&self.loading);
         async move {
+            let _place = loading.acquire_owned().await.map_err(|_| Failure::Unavailable)?;
             let id = target.deployment;
             if let Some(manifest) = memory.get(&id) {
                 return Ok((manifest, Layer::Memory));

@@ -65,7 +65,11 @@ impl Pointers {
         let patience = if failed { Duration::ZERO } else { PATIENCE };
         match timeout_at((flight.since + patience).into(), flight.landed()).await {
             Ok(Some(Ok(sighting))) => Ok(sighting),
-            _ => Ok(Sighting { pointer: Some(stale.pointer), layer: Layer::Stale }),
+            // A notice may have come while it was waited for.
+            _ => {
+                let newest = self.held.known.get(host).map_or(stale.pointer, |known| known.pointer);
+                Ok(Sighting { pointer: Some(newest), layer: Layer::Stale })
+            }
         }
     }
 
@@ -130,8 +134,13 @@ impl Pointers {
                 Err(error) => Err(failed(&error)),
             };
             let pointer = stored.inspect_err(|_| held.bear_with(&host, held.fresh_for(RETRY)))?;
-            layers.keep_pointer(pointer.clone(), ttl);
-            Ok(Sighting { pointer: Some(held.take(pointer, fresh)), layer: Layer::Storage })
+            let newest = held.take(pointer, fresh);
+            // What is known by now, for as long as it would have been had it been read at once.
+            let left = fresh.until.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                layers.keep_pointer(Pointer::clone(&newest), left);
+            }
+            Ok(Sighting { pointer: Some(newest), layer: Layer::Storage })
         }
     }
 }

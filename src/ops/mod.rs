@@ -116,6 +116,5 @@ async fn readyz(state: Data<State>) -> HttpResponse {
 }
 
 async fn metrics_text(state: Data<State>) -> HttpResponse {
-    state.metrics.run_upkeep();
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render())
 }

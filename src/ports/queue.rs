@@ -14,6 +14,10 @@ pub trait Queue: Send + Sync {
     /// Survives the loss of a broker by itself: `next` then just takes longer.
     async fn listen(&self, prefetch: u16) -> Result<Box<dyn Announcements>, StoreError>;
 
+    /// How many announcements wait, where the queue can tell: more than deployments do where some
+    /// were rung for again.
+    async fn depth(&self) -> Result<Option<u64>, StoreError>;
+
     /// Answers when the queue does.
     async fn ping(&self) -> Result<(), StoreError>;
 

@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Short lines weigh more in memory than they do in a log's cap.
-const LIVE_LOG_SHARE: u64 = 3;
+const LIVE_LOG_SHARE: u64 = 6;
 
 /// What the api and the worker stand on.
 #[derive(Clone)]

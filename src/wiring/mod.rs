@@ -64,7 +64,11 @@ pub async fn up(
     let ops = process.add_ops(checks)?;
     // Sites are served while the database is still waited for.
     process.add_edge(config, &backends.shared, edge);
-    when_reachable("migrating the database", &stop, || migrate_now(&*backends.database)).await?;
+    let Some(()) =
+        when_reachable("migrating the database", &stop, || migrate_now(&*backends.database)).await?
+    else {
+        return process.run().await;
+    };
     let keys = match config.auth.signing_keys.as_slice() {
         [] => vec![data.signing_key()?],
         keys => keys.to_vec(),
@@ -72,7 +76,9 @@ pub async fn up(
     let app = app(config, &backends, &keys, edge_address)?;
     let held = data.owner_session().map(|session| Secret::new(session.token));
     let owning = || app.owner(held.clone());
-    let (_, token) = when_reachable("making the owner's token", &stop, owning).await?;
+    let Some((_, token)) = when_reachable("making the owner's token", &stop, owning).await? else {
+        return process.run().await;
+    };
     let owner = OwnerSession { api: format!("http://{api_address}"), token: token.expose().to_owned() };
     data.keep_owner_session(&owner)?;
 
@@ -157,7 +163,9 @@ pub async fn edge(
 /// be reached yet.
 pub async fn migrate(config: &Config) -> anyhow::Result<Vec<String>> {
     let database = backends::database(config)?;
-    when_reachable("migrating the database", &CancellationToken::new(), || database.migrate()).await
+    let ran =
+        when_reachable("migrating the database", &CancellationToken::new(), || database.migrate()).await?;
+    Ok(ran.unwrap_or_default())
 }
 
 pub async fn pending_migrations(config: &Config) -> anyhow::Result<Vec<String>> {
@@ -349,12 +357,12 @@ async fn migrate_now(database: &dyn Database) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Calls again until the database is there, or `stop`.
+/// Calls again until the database is there. `None`: `stop` came first.
 async fn when_reachable<T, F>(
     doing: &'static str,
     stop: &CancellationToken,
     mut call: impl FnMut() -> F,
-) -> anyhow::Result<T>
+) -> anyhow::Result<Option<T>>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
@@ -366,11 +374,10 @@ where
                     tracing::warn!(%error, doing, "waiting for the database");
                 }
             }
-            done => return done.context(doing),
+            done => return done.map(Some).context(doing),
         }
-        tokio::select! {
-            () = stop.cancelled() => anyhow::bail!("stopped while waiting for the database"),
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        if stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await.is_none() {
+            return Ok(None);
         }
     }
 }

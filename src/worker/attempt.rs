@@ -55,6 +55,22 @@ pub async fn attend(
     remove(workspace).await;
 }
 
+/// Ends a deployment that too many workers lost.
+pub async fn end_lost(worker: &Worker, mut lease: Lease) {
+    let message = format!(
+        "Every worker that took this deployment went silent, {} times: the build may need more memory than \
+         a worker has. Deploy again, or make the build smaller.",
+        lease.deployment().losses
+    );
+    let failure = Failure::new(FailureCode::WorkerLost, message);
+    let log = worker.app.log_writer(lease.deployment());
+    match fail(worker, &mut lease, &log, StepName::Clone, failure, None).await {
+        Ok(true) => {}
+        Ok(false) => lost(),
+        Err(error) => tracing::error!(%error, "the end of a lost deployment could not be written"),
+    }
+}
+
 /// Counts one build as running for as long as it is held.
 struct Running(metrics::Gauge);
 

@@ -146,11 +146,13 @@ async fn handle(
                 announcement.done();
                 attempt::attend(&worker, lease, &stop, nudges).await;
             }
+            Ok(Taken::Lost(lease)) => {
+                announcement.done();
+                attempt::end_lost(&worker, lease).await;
+            }
             Ok(Taken::NotOurs) => announcement.done(),
             Err(error) => {
                 tracing::warn!(%error, "a deployment could not be taken: its announcement comes again");
-                // A queue in this process would ring at once, and as fast as the error comes.
-                let _ = stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
                 drop(announcement);
             }
         }

@@ -11,7 +11,7 @@ use crate::domain::deployment::{Deployment, FailureCode, InvalidTransition, Step
 use crate::domain::manifest::Manifest;
 use crate::domain::repo::Commit;
 use crate::domain::settings::BuildSettings;
-use crate::ports::error::StoreError;
+use crate::ports::error::StoreErrorKind;
 use crate::ports::executor::JobLimits;
 use crate::ports::source::{FetchRequest, Fetched, SourceError};
 use crate::worker::Worker;
@@ -47,6 +47,8 @@ struct Packing {
 
 /// How often a server that cannot be reached is asked.
 const CLONE_TRIES: u32 = 3;
+/// Before hosts are moved again that could not be.
+const GO_LIVE_PAUSE: Duration = Duration::from_millis(500);
 
 impl Pipeline<'_> {
     /// Brings the deployment to `ready`. Whatever ends it before, ends it with the row as it was.
@@ -329,14 +331,18 @@ impl Pipeline<'_> {
         if self.lease.interruption().is_some() {
             return Err(Halt::Interrupted);
         }
-        let mut tries = 0;
-        while !upload::patiently(upload::CALL, || self.try_go_live()).await.map_err(Halt::storage)? {
-            tries += 1;
-            if tries > 10 {
-                return Err(Halt::internal(anyhow::anyhow!("hosts are refused although the lease holds")));
+        loop {
+            match self.app().go_live(self.lease.deployment()).await {
+                Ok(true) => break,
+                // Its row was taken by someone else.
+                Ok(false) => return Err(Halt::Interrupted),
+                Err(error) if error.kind == StoreErrorKind::Unavailable => {
+                    tracing::debug!(%error, "hosts could not be moved yet");
+                }
+                Err(error) => return Err(Halt::storage(error)),
             }
-            // Perhaps only a request to cancel came between, which is too late now.
-            if !self.lease.refresh().await.map_err(Halt::storage)? {
+            tokio::time::sleep(GO_LIVE_PAUSE).await;
+            if self.lease.interruption() == Some(Interruption::Lost) {
                 return Err(Halt::Interrupted);
             }
         }
@@ -344,13 +350,6 @@ impl Pipeline<'_> {
         self.log.say(StepName::Upload, format!("Ready: {}, {}.", files_of(files), amount(bytes)));
         super::attempt::finish_log(self.log, self.lease).await;
         self.advance(|deployment, now| deployment.finish(now, files, bytes)).await
-    }
-
-    async fn try_go_live(&self) -> Result<bool, StoreError> {
-        if self.lease.interruption() == Some(Interruption::Lost) {
-            return Ok(false);
-        }
-        self.app().go_live(self.lease.deployment()).await
     }
 }
 

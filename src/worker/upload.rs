@@ -58,6 +58,9 @@ where
     }
 }
 
+/// Objects that are looked for in one call, which has [`CALL`] for them: storage is asked for each.
+const LOOKED_FOR: usize = 2_000;
+
 /// Stores the files that the account does not have yet. `folder` is where they lie.
 pub async fn store_files(
     app: &App,
@@ -69,7 +72,10 @@ pub async fn store_files(
     let unique: HashMap<Key, &CollectedFile> =
         files.iter().map(|file| (Key::blob(deployment.account, &file.digest), file)).collect();
     let keys: Vec<Key> = unique.keys().cloned().collect();
-    let missing: HashSet<Key> = patiently(CALL, || app.blobs.missing(&keys)).await?.into_iter().collect();
+    let mut missing: HashSet<Key> = HashSet::new();
+    for some in keys.chunks(LOOKED_FOR) {
+        missing.extend(patiently(CALL, || app.blobs.missing(some)).await?);
+    }
     let new: Vec<(Key, Body)> = unique
         .into_iter()
         .filter(|(key, _)| missing.contains(key))

@@ -3,9 +3,9 @@
 use crate::adapters::database::fault::{Fault, PATIENCE, invalid_url};
 use crate::ports::error::StoreError;
 use diesel::{ConnectionError, ConnectionResult};
-use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
 use std::sync::Arc;
 use tokio_postgres::NoTls;
@@ -15,6 +15,10 @@ use url::Url;
 
 /// Of each process. PostgreSQL allows 100 in all as it is shipped.
 const CONNECTIONS: usize = 10;
+
+/// A process that freezes or vanishes within a transaction must not keep its rows locked for the
+/// others, nor a call that was given up go on in the server.
+const BOUNDS: &str = "SET idle_in_transaction_session_timeout = '15s'; SET statement_timeout = '30s'";
 
 /// One database of one server, and how to get there.
 #[derive(Clone)]
@@ -43,7 +47,13 @@ impl Server {
         let mut config = ManagerConfig::default();
         config.custom_setup = Box::new(move |_| {
             let server = server.clone();
-            async move { server.open().await }.boxed()
+            async move {
+                let mut connection = server.open().await?;
+                let bounded = connection.batch_execute(BOUNDS).await;
+                bounded.map_err(ConnectionError::CouldntSetupConfiguration)?;
+                Ok(connection)
+            }
+            .boxed()
         });
         let connections = AsyncDieselConnectionManager::new_with_config("", config);
         let pool = Pool::builder(connections).max_size(CONNECTIONS).build();

@@ -71,6 +71,11 @@ impl Queue for LocalQueue {
         Ok(Box::new(Listener { bell: Arc::clone(&self.bell), places }))
     }
 
+    /// An id waits once, however often it is announced: there is nothing to hold back.
+    async fn depth(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }

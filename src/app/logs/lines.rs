@@ -8,7 +8,7 @@ use crate::domain::log::{LogLine, LogStream};
 use std::collections::BTreeMap;
 
 /// What a line counts for besides its text: its number, time and so on. Empty lines are bounded too.
-const LINE_BYTES: u64 = 32;
+const LINE_BYTES: u64 = 64;
 /// What gv itself may say once the log is full.
 const LAST_WORDS_BYTES: u64 = 64 * 1024;
 /// What is sent at a time: lines, and bytes of their texts.

@@ -142,7 +142,9 @@ impl Sender {
             let mut bytes = self.log.encoded().await?;
             if !self.log.store_once(bytes.clone()).await? {
                 bytes = self.log.encoded().await?;
-                self.log.store_once(bytes.clone()).await?;
+                if !self.log.store_once(bytes.clone()).await? {
+                    return Err(StoreError::conflict("storing a log so far"));
+                }
             }
             Ok(bytes.len())
         };

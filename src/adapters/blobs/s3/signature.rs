@@ -64,11 +64,12 @@ impl Signer {
         s3::utils::now_utc() + time::Duration::seconds(self.clock_ahead.load(Ordering::Relaxed))
     }
 
-    /// Goes by the storage's clock from now on. `false`: that is no news.
-    pub(super) fn correct_clock(&self, theirs: OffsetDateTime) -> bool {
+    /// Goes by the storage's clock from now on. `false`: a request that was signed at `signed` cannot
+    /// have been refused for its time.
+    pub(super) fn correct_clock(&self, signed: OffsetDateTime, theirs: OffsetDateTime) -> bool {
         let ahead = (theirs - s3::utils::now_utc()).whole_seconds();
-        let before = self.clock_ahead.swap(ahead, Ordering::Relaxed);
-        before.abs_diff(ahead) > 60
+        self.clock_ahead.store(ahead, Ordering::Relaxed);
+        (theirs - signed).abs() > time::Duration::minutes(1)
     }
 
     /// Adds what proves who sends the request. All headers that are there are signed.
@@ -152,14 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_off_is_corrected_once() {
+    fn a_clock_that_is_off_is_corrected_and_what_was_signed_by_it_is_worth_another_try() {
         let credentials =
             Credentials { access_key: Secret::new("a"), secret_key: Secret::new("b"), session_token: None };
         let region = Region::Custom { region: "us-east-1".into(), endpoint: String::new() };
         let signer = Signer::new(region, credentials);
-        let theirs = signer.now() + time::Duration::hours(1);
-        assert!(signer.correct_clock(theirs));
+        let signed = signer.now();
+        let theirs = signed + time::Duration::hours(1);
+        assert!(signer.correct_clock(signed, theirs));
         assert!((signer.now() - theirs).abs() < time::Duration::minutes(1));
-        assert!(!signer.correct_clock(theirs));
+        assert!(signer.correct_clock(signed, theirs), "of several at the same time each one is");
+        assert!(!signer.correct_clock(signer.now(), theirs));
     }
 }

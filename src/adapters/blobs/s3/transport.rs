@@ -121,10 +121,10 @@ impl Transport {
         if response.status().is_success() {
             return Ok(response);
         }
-        Err(self.refusal(response, request.silence).await)
+        Err(self.refusal(response, now, request.silence).await)
     }
 
-    async fn refusal(&self, response: Response, silence: Duration) -> Trouble {
+    async fn refusal(&self, response: Response, signed: OffsetDateTime, silence: Duration) -> Trouble {
         let status = response.status().as_u16();
         let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
         let theirs = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
@@ -132,7 +132,7 @@ impl Transport {
         let document = read_whole(response, MAX_ERROR_BYTES, silence).await.unwrap_or_default();
         let refused = Trouble::Refused(Refusal::read(status, &String::from_utf8_lossy(&document)));
         match theirs {
-            Some(theirs) if refused.is_clock_skew() && self.signer.correct_clock(theirs) => {
+            Some(theirs) if refused.is_clock_skew() && self.signer.correct_clock(signed, theirs) => {
                 tracing::warn!(
                     "this machine's clock differs from the storage's, whose is used for its requests"
                 );

@@ -47,10 +47,22 @@ impl Session {
         let performance =
             PerformanceConfig { broadcast_channel_capacity: MESSAGES, ..PerformanceConfig::default() };
         let client = Client::new(address.config.clone(), Some(performance), Some(connection), None);
+        // Held from the start: given up half-way, it would go on by itself and keep its connection.
+        let mut task = AbortOnDropHandle::new(client.connect());
+        let connecting = async {
+            tokio::select! {
+                biased;
+                ended = &mut task => match ended {
+                    Ok(Err(error)) => Err(Fault::Server(error)),
+                    Ok(Ok(())) | Err(_) => Err(Fault::Away),
+                },
+                connected = client.wait_for_connect() => connected.map_err(Fault::Server),
+            }
+        };
         // Twice: it bounds both parts itself, and only a fault of its own takes longer.
-        match timeout(GREETING * 2, client.init()).await {
-            Ok(Ok(task)) => Ok(Self { client, task: AbortOnDropHandle::new(task) }),
-            Ok(Err(error)) => Err(Fault::Server(error)),
+        match timeout(GREETING * 2, connecting).await {
+            Ok(Ok(())) => Ok(Self { client, task }),
+            Ok(Err(fault)) => Err(fault),
             Err(_) => Err(Fault::Slow(GREETING * 2)),
         }
     }

@@ -107,6 +107,13 @@ impl Link {
         Ok(())
     }
 
+    /// How many messages wait in the queue. On a channel of its own too: one that asks for a queue
+    /// which is not there is closed.
+    pub(super) async fn waiting(&self, queue: &str) -> Result<u32, Fault> {
+        let (channel, _events) = open_channel(&self.connection, &Farewell::default()).await?;
+        topology::waiting(&channel, queue).await
+    }
+
     /// What there is to say about the end of the link.
     pub(super) fn end(&self) -> Fault {
         self.because(Fault::new("the connection was lost"))

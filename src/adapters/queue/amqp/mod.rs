@@ -62,6 +62,15 @@ impl Queue for AmqpQueue {
         Ok(Box::new(consumer::listen(self.broker.clone(), prefetch.max(1))))
     }
 
+    async fn depth(&self) -> Result<Option<u64>, StoreError> {
+        let waiting = self.publisher.depth().await;
+        let waiting = waiting.map_err(|fault| {
+            StoreError::new(StoreErrorKind::Unavailable, "counting the announcements on RabbitMQ", fault)
+        })?;
+        metrics::gauge!("gv_queue_depth").set(f64::from(waiting));
+        Ok(Some(waiting.into()))
+    }
+
     /// A round trip on the connection that announces.
     async fn ping(&self) -> Result<(), StoreError> {
         let answered = self.publisher.probe().await;

@@ -31,6 +31,17 @@ type Answer = oneshot::Sender<Result<(), Fault>>;
 enum Order {
     Announce { id: DeploymentId, answer: Answer },
     Probe { answer: Answer },
+    Count { answer: oneshot::Sender<Result<u32, Fault>> },
+}
+
+impl Order {
+    fn refuse(self, fault: &Fault) {
+        // Whoever asked may have gone.
+        match self {
+            Self::Announce { answer, .. } | Self::Probe { answer } => drop(answer.send(Err(fault.clone()))),
+            Self::Count { answer } => drop(answer.send(Err(fault.clone()))),
+        }
+    }
 }
 
 type Orders = mpsc::Receiver<Order>;
@@ -56,7 +67,15 @@ impl Publisher {
         self.ask(|answer| Order::Probe { answer }).await
     }
 
-    async fn ask(&self, order: impl FnOnce(Answer) -> Order) -> Result<(), Fault> {
+    /// How many announcements wait in the queue.
+    pub(super) async fn depth(&self) -> Result<u32, Fault> {
+        self.ask(|answer| Order::Count { answer }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<Result<T, Fault>>) -> Order,
+    ) -> Result<T, Fault> {
         let (answer, answered) = oneshot::channel();
         let asking = async {
             // Both fail only when the task fell over.
@@ -119,9 +138,7 @@ async fn refusing<T>(orders: &mut Orders, fault: &Fault, until: impl Future<Outp
         tokio::select! {
             done = &mut until => return Some(done),
             order = orders.recv() => {
-                let (Order::Announce { answer, .. } | Order::Probe { answer }) = order?;
-                // Whoever asked may have gone.
-                let _ = answer.send(Err(fault.clone()));
+                order?.refuse(fault);
             }
         }
     }
@@ -215,6 +232,10 @@ impl<'a> Publishing<'a> {
                 self.probers.retain(|answer| !answer.is_closed());
                 self.probers.push(answer);
                 self.probe.get_or_insert_with(|| round_trip(&self.link));
+                Ok(())
+            }
+            Order::Count { answer } => {
+                let _ = answer.send(self.link.waiting(self.queue).await);
                 Ok(())
             }
         }

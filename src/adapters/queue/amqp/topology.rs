@@ -11,8 +11,8 @@ use amqprs::{FieldTable, FieldValue};
 /// Announcements that wait. One that finds no room is refused, not swapped for an older one: its
 /// row waits, and the sweeper rings again for it when there is room.
 const WAITING_MAX: i64 = 10_000;
-/// How often one announcement may come back. A worker without its database gives one back every
-/// 1.5 s: this is minutes, after which the sweeper's next one takes its place.
+/// How often one announcement may come back. A worker without its database gives one back twice a
+/// second: this is a minute, after which the sweeper's next one takes its place.
 const RETURNS_MAX: i64 = 100;
 const DEAD_MAX: i64 = 1_000;
 const DEAD_MAX_BYTES: i64 = 16 << 20;
