@@ -285,13 +285,14 @@ pub fn shown(key: &str, setting: &Setting) -> String {
 /// `url` with its password and its query's secrets replaced by `***`.
 pub fn without_password(url: &str) -> String {
     let Ok(mut parsed) = url::Url::parse(url) else { return url.to_owned() };
-    if parsed.password().is_none() && parsed.query().is_none_or(|query| !query.contains("password")) {
+    let is_secret = |query: &str| query.contains("password") || query.contains("secret");
+    if parsed.password().is_none() && !parsed.query().is_some_and(is_secret) {
         return url.to_owned();
     }
     if parsed.password().is_some() && parsed.set_password(Some("***")).is_err() {
         return format!("{}:***", parsed.scheme());
     }
-    if parsed.query().is_some_and(|query| query.contains("password")) {
+    if parsed.query().is_some_and(is_secret) {
         parsed.set_query(Some("***"));
     }
     parsed.to_string()
@@ -365,6 +366,7 @@ mod tests {
     fn secrets_are_never_shown() {
         let loaded = load(&with(&[
             ("GV_BLOBS__SECRET_KEY", "hush"),
+            ("GV_BLOBS__URL", "s3://sites?region=a&secret_key=hush"),
             ("GV_DATABASE__URL", "postgres://gv:hush@db/gv"),
             ("GV_AUTH__SIGNING_KEYS", "gvk1.a.hush"),
             ("GV_WORKER__BUILD_ENV", "TOKEN=hush"),

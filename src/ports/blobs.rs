@@ -30,7 +30,8 @@ pub trait Blobs: Send + Sync {
     /// is there, and it is untouched.
     async fn replace(&self, key: &Key, bytes: Bytes, expected: Option<&Tag>) -> Result<bool, StoreError>;
 
-    /// The whole of an object of at most `max_bytes`; a larger one is an `Internal` error.
+    /// The whole of an object of at most `max_bytes`; a larger one is an `Internal` error. Never a
+    /// part of it; whether it is what was stored is for a caller to say who knows its digest.
     async fn get(&self, key: &Key, max_bytes: u64) -> Result<Option<Object>, StoreError>;
 
     /// An object, or a range of its bytes, as a stream. Ranges are clipped to the object.

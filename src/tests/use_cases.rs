@@ -4,6 +4,7 @@
 //! Start with [`house`], which makes the [`Process`] that a test works with.
 
 mod logs;
+mod logs_without_live;
 mod publish;
 mod submit;
 mod sweep;

@@ -3,10 +3,21 @@
 //! While it runs, lines live in the capped stream of `ports::live_logs`; before a deployment ends,
 //! the whole log is stored as one object. So a reader that sees the deployment ended finds all of it.
 //!
-//! Start with [`LogWriter`], then `App::read_log` in `reader`; `text` is what a line goes through,
-//! `stored` the form of the object.
+//! The live stream is optional. A writer keeps every line in memory and says with each batch what it
+//! follows: a stream that was emptied meanwhile gets all of them again, from the first one on. While
+//! the stream takes none (gone, silent, full, closed by a worker that woke too late), the writer
+//! stores the log so far under the object's own key, every two seconds, or less often when it is
+//! long. A follower looks there when the live stream cannot be read or has been saying nothing for a
+//! while. Both sources give the log from its first line on, and numbers rise, so that whoever goes
+//! from one to the other gets each line once. Only what a killed worker had sent and nowhere stored
+//! is out of reach while the stream is: the next attempt takes it in when the stream is back.
+//!
+//! Start with [`LogWriter`], then `App::read_log` in `reader`. `lines` is what a writer keeps,
+//! `sender` its task, `text` what a line goes through, `stored` the form of the object.
 
+mod lines;
 mod reader;
+mod sender;
 mod stored;
 mod text;
 mod writer;

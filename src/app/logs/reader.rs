@@ -1,9 +1,9 @@
 //! The reading side: live lines while the deployment runs, the stored rest once it has ended, each
-//! line once.
+//! line once. Where the live stream fails or is silent, the log that is stored meanwhile.
 //!
 //! Start with `App::read_log`, then [`Phase`], the way that a reader goes.
 
-use super::stored::{Found, StoredLog};
+use super::stored::{self, Found, StoredLog};
 use crate::app::App;
 use crate::app::deadline::{DATABASE, within};
 use crate::domain::deployment::Deployment;
@@ -22,6 +22,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// For one reading of live lines.
 const LIVE: Duration = Duration::from_secs(5);
+/// For finding what is stored so far: live lines may be coming meanwhile.
+const SO_FAR: Duration = Duration::from_secs(5);
+/// How long a live stream that can be read may say nothing before storage is asked whether it knows
+/// more: at first, and at most.
+const SILENCES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(16));
 
 /// What a follower is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,8 +40,8 @@ impl App {
     /// The lines after number `after`. With `follow`, goes on until the deployment has ended and
     /// then gives [`LogEvent::End`]; without it, ends with the last line there is. The deployment
     /// must be one that the reader may see. An error ends the stream; a follower who comes back
-    /// with the last number that he saw misses nothing. While live lines or the database cannot be
-    /// reached, a follower just waits.
+    /// with the last number that he saw misses nothing. While live lines cannot be reached, they
+    /// come from storage as far as they are there; while the database cannot, a follower just waits.
     pub fn read_log(
         self: &Arc<Self>,
         deployment: Deployment,
@@ -53,6 +58,7 @@ impl App {
             looked: Instant::now(),
             woken: false,
             pause: SHORTEST_PAUSE,
+            storage: StorageLooks::new(),
         };
         let next = |mut reader: Reader| async move {
             let event = reader.next().await.transpose()?;
@@ -70,7 +76,9 @@ enum Phase {
     Begin,
     /// The live stream of a deployment that has not ended, as far as is known.
     Live,
-    /// The object of one that has.
+    /// What is stored of it so far.
+    SoFar(Box<StoredLog>),
+    /// The object of one that has ended.
     Stored(Box<StoredLog>),
     /// What the live stream still holds beyond the object, when storing it had failed. Whether
     /// there was an object at all decides whether a failure matters.
@@ -94,6 +102,39 @@ struct Reader {
     /// The last wait ended before its time.
     woken: bool,
     pause: Duration,
+    storage: StorageLooks,
+}
+
+/// When to look into storage for lines that the live stream does not give.
+struct StorageLooks {
+    last: Option<Instant>,
+    /// After the last, while the live stream cannot be read; since the last line or look, while it
+    /// says nothing.
+    pause: Duration,
+    silent_since: Instant,
+    silence: Duration,
+}
+
+impl StorageLooks {
+    fn new() -> Self {
+        Self { last: None, pause: Duration::ZERO, silent_since: Instant::now(), silence: SILENCES.0 }
+    }
+
+    fn heard(&mut self) {
+        (self.silent_since, self.silence) = (Instant::now(), SILENCES.0);
+    }
+
+    fn is_due(&self, failing: bool) -> bool {
+        let rested = self.last.is_none_or(|last| last.elapsed() >= self.pause);
+        rested && (failing || self.silent_since.elapsed() >= self.silence)
+    }
+
+    /// Looked at an object of this length (0: there is none).
+    fn looked(&mut self, length: usize) {
+        let now = Instant::now();
+        (self.last, self.pause) = (Some(now), stored::pace(length));
+        (self.silent_since, self.silence) = (now, (self.silence * 2).min(SILENCES.1));
+    }
 }
 
 impl Reader {
@@ -108,6 +149,16 @@ impl Reader {
                 Phase::Begin if self.deployment.state.is_ended() => self.open_stored().await?,
                 Phase::Begin => self.phase = Phase::Live,
                 Phase::Live => self.read_live().await?,
+                Phase::SoFar(log) => match log.read(self.after, BATCH) {
+                    Ok(lines) if !lines.is_empty() => {
+                        self.storage.heard();
+                        self.ready = lines.into();
+                    }
+                    // One that cannot be read is written over, in the end at the latest.
+                    Ok(_) | Err(_) if self.follow => self.phase = Phase::Live,
+                    Ok(_) => self.phase = Phase::End,
+                    Err(error) => return Err(error),
+                },
                 Phase::Stored(log) => {
                     self.ready = log.read(self.after, BATCH)?.into();
                     if self.ready.is_empty() {
@@ -118,7 +169,8 @@ impl Reader {
                     let stored = *stored;
                     self.ready = match self.live_lines().await {
                         Ok(lines) => lines.into(),
-                        Err(_) if stored => VecDeque::new(),
+                        // Nobody ever worked on one without an attempt: it has no log.
+                        Err(_) if stored || self.deployment.attempt == 0 => VecDeque::new(),
                         Err(error) => return Err(error),
                     };
                     if self.ready.is_empty() {
@@ -144,25 +196,48 @@ impl Reader {
         Ok(())
     }
 
+    /// Turns to what is stored so far. Where that cannot be read either, a follower waits; who does
+    /// not follow has come to the end, unless there was a problem with the live stream too.
+    async fn open_so_far(&mut self, problem: Option<StoreError>) -> Result<(), StoreError> {
+        let finding = self.app.find_stored_log(self.deployment.id);
+        let found = within(SO_FAR, "reading a log so far", finding).await;
+        self.storage.looked(found.as_ref().ok().and_then(Option::as_ref).map_or(0, |found| found.length));
+        match (found, problem) {
+            (Ok(Some(found)), _) => self.phase = Phase::SoFar(Box::new(found.log)),
+            (Err(_), Some(problem)) => return Err(problem),
+            (Ok(None) | Err(_), _) if !self.follow => self.phase = Phase::End,
+            (Ok(None), _) => {}
+            (Err(error), None) => {
+                tracing::debug!(deployment = %self.deployment.id, %error, "a log so far could not be read");
+            }
+        }
+        Ok(())
+    }
+
     async fn live_lines(&self) -> Result<Vec<LogLine>, StoreError> {
         let reading = self.app.live_logs.read(self.deployment.id, self.after, BATCH);
         within(LIVE, "reading live lines", reading).await
     }
 
     async fn read_live(&mut self) -> Result<(), StoreError> {
-        match self.live_lines().await {
-            Ok(lines) if !lines.is_empty() => {
-                self.ready = lines.into();
-                self.woken = false;
-                self.pause = SHORTEST_PAUSE;
+        let live = self.live_lines().await;
+        if let Ok(lines) = &live
+            && !lines.is_empty()
+        {
+            self.storage.heard();
+            self.woken = false;
+            self.pause = SHORTEST_PAUSE;
+            self.ready = live?.into();
+            return Ok(());
+        }
+        if !self.follow {
+            return self.open_so_far(live.err()).await;
+        }
+        if self.storage.is_due(live.is_err()) {
+            self.open_so_far(None).await?;
+            if matches!(self.phase, Phase::SoFar(_)) {
                 return Ok(());
             }
-            Ok(_) if !self.follow => {
-                self.phase = Phase::End;
-                return Ok(());
-            }
-            Err(error) if !self.follow => return Err(error),
-            Ok(_) | Err(_) => {}
         }
         if self.woken {
             // Woken and nothing there: the stream was closed, so the row is about to say more.

@@ -1,4 +1,5 @@
-//! The finished log as an object: one JSON document a line, in order, compressed with Zstandard.
+//! The log as an object: one JSON document a line, in order, compressed with Zstandard. It is
+//! complete once its deployment has ended; before that it may be there as far as the log has come.
 
 use crate::app::App;
 use crate::app::deadline::{STORED_LOG, within};
@@ -8,11 +9,22 @@ use crate::ports::blobs::{Key, Tag};
 use crate::ports::error::{StoreError, StoreErrorKind};
 use bytes::{Buf, Bytes};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::time::Duration;
 
 /// Zstandard's own default: logs shrink to about a tenth.
 const LEVEL: i32 = 3;
 /// One encoded line at most: [`LogLine::MAX_TEXT`] bytes, each as `\u001b`, and the other fields.
 const LINE_BYTES: u64 = 32 * 1024;
+
+/// While a log is stored, and looked for, before it is complete: the shortest pause, and how many
+/// bytes a second are written for it on the whole, since each time it is written whole.
+const PAUSE: Duration = Duration::from_secs(2);
+const BYTES_PER_S: usize = 128 * 1024;
+
+/// How long an object of this length is left alone after it was written or read.
+pub(super) fn pace(length: usize) -> Duration {
+    PAUSE.max(Duration::from_secs((length / BYTES_PER_S) as u64))
+}
 
 /// A stored log that is being read, unpacked as far as it was read.
 pub(super) struct StoredLog {
@@ -24,6 +36,8 @@ pub(super) struct StoredLog {
 pub(super) struct Found {
     pub(super) log: StoredLog,
     pub(super) tag: Tag,
+    /// Of the object, in bytes.
+    pub(super) length: usize,
 }
 
 pub(super) fn encode(lines: &[LogLine]) -> Result<Bytes, StoreError> {
@@ -81,8 +95,9 @@ impl App {
         let Some(object) = within(STORED_LOG, "reading a log", self.blobs.get(&key, most)).await? else {
             return Ok(None);
         };
+        let length = object.bytes.len();
         let log = StoredLog::open(key, object.bytes)?;
-        Ok(Some(Found { log, tag: object.tag }))
+        Ok(Some(Found { log, tag: object.tag, length }))
     }
 }
 

@@ -1,9 +1,11 @@
 //! What an operator looks at.
 
 use super::Stage;
-use crate::support::gv::{Gv, Settings, id_of};
-use reqwest::StatusCode;
+use crate::support::gv::{Gv, PATIENCE, Settings, id_of};
+use crate::support::redis::RedisServer;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_readiness_are_told_and_name_what_is_missing() {
@@ -40,6 +42,41 @@ async fn a_process_without_its_storage_says_so_and_is_ready_again_when_it_is_bac
     std::fs::remove_file(&blobs).unwrap();
     std::fs::rename(&moved, &blobs).unwrap();
     assert_eq!(readyz().await.0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_is_not_there_is_shown_and_keeps_nobody_from_work() {
+    let mut server = RedisServer::absent();
+    let stage = Stage::set_with(Settings::default().set("GV_CACHE__URL", server.url())).await;
+    let (gv, repository) = (&stage.gv, stage.site("site").await);
+    let readyz = async || {
+        let response = gv.client.get(format!("{}/readyz", gv.ops)).send().await.unwrap();
+        (response.status(), serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap())
+    };
+    let (status, ready) = readyz().await;
+    assert_eq!((status, &ready["ready"]), (StatusCode::OK, &Value::Bool(true)), "{ready}");
+    assert_eq!(
+        (&ready["checks"]["cache"]["ok"], &ready["checks"]["cache"]["required"]),
+        (&false.into(), &false.into())
+    );
+    assert_eq!(ready["checks"]["database"]["required"], true, "{ready}");
+    let id = id_of(&stage.deploy(&repository).await);
+    assert!(gv.page("site.localhost", "/").await.1.contains("first"));
+    let log = gv.call(Method::GET, &format!("/deployments/{id}/logs?follow=true")).send().await.unwrap();
+    assert!(log.text().await.unwrap().contains(r#""event":"end""#));
+    server.run();
+    let deadline = Instant::now() + PATIENCE;
+    while readyz().await.1["checks"]["cache"]["ok"] != true {
+        assert!(Instant::now() < deadline, "{}", gv.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let log = gv.log();
+    let said = |words: &str| {
+        log.lines().filter(|line| line.contains(words) && line.contains("the cache at")).count()
+    };
+    // The connection that commands share, and those of the channels.
+    assert!((1..=3).contains(&said("is not there")), "an outage is told once:\n{log}");
+    assert!(said("is back") <= 3, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,26 +2,15 @@
 //! is there once.
 
 use super::follower::{Address, Follower};
-use super::{Fleet, Size, Traces, page_of, submit_build};
-use crate::support::account::{Account, id_of, with_json};
-use reqwest::Method;
-use serde_json::{Value, json};
+use super::{Fleet, Size, Traces, page_of, submit_build, try_to_submit};
+use crate::support::account::{Account, id_of};
+use serde_json::json;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
 const SIZE: Size = Size { apis: 1, workers: 2, edges: 1 };
-
-/// One try to submit: the deployment's id when it was accepted.
-async fn try_to_submit(account: &Account, body: &Value, key: &str) -> Option<String> {
-    let request = with_json(account.call(Method::POST, "/deployments"), body).header("idempotency-key", key);
-    let response = request.timeout(Duration::from_secs(10)).send().await.ok()?;
-    let status = response.status();
-    let text = response.text().await.ok()?;
-    assert!(status.is_success() || status.as_u16() == 503, "{status} {text}");
-    status.is_success().then(|| id_of(&serde_json::from_str(&text).unwrap()))
-}
 
 fn at(account: &Account, address: &Address) -> Account {
     Account { api: address.lock().unwrap().clone(), ..account.clone() }

@@ -2,9 +2,10 @@
 //! cannot, and can again as soon as they are back.
 
 use super::load::Load;
-use super::{Fleet, GRACE, Site, Size, eventually, page_of, submit_build};
+use super::{Fleet, GRACE, Site, Size, Traces, eventually, page_of, submit_build, try_to_submit};
 use crate::support::account::with_json;
 use crate::support::fault_proxy::Mode;
+use crate::support::git::{borrowed, built_by};
 use reqwest::Method;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -69,7 +70,7 @@ async fn sites_are_served_while_database_and_broker_are_silent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_goes_on_while_the_database_is_away_for_less_than_its_lease() {
     let fleet = Fleet::start(Size { apis: 1, workers: 1, edges: 1 }).await;
-    let traces = super::Traces::new();
+    let traces = Traces::new();
     let script = format!("{}; sleep 4; {}", traces.leave("built"), page_of("x"));
     let id = submit_build(&fleet, "site", &script).await;
     traces.wait_for("built").await;
@@ -83,7 +84,7 @@ async fn a_build_goes_on_while_the_database_is_away_for_less_than_its_lease() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_whose_lease_ran_out_while_the_database_was_away_is_made_again() {
     let fleet = Fleet::start(Size { apis: 1, workers: 2, edges: 1 }).await;
-    let traces = super::Traces::new();
+    let traces = Traces::new();
     let script = format!("{}; sleep 2; {}", traces.leave("built"), page_of("x"));
     let id = submit_build(&fleet, "site", &script).await;
     traces.wait_for("built").await;
@@ -98,4 +99,34 @@ async fn a_build_whose_lease_ran_out_while_the_database_was_away_is_made_again()
     let took = eventually("it is ready", Duration::from_secs(30), ready).await;
     println!("ready {took:?} after the database was back");
     super::expect_page(&fleet, "site.localhost", "x\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_accepted_while_the_database_is_cut_again_and_again_is_there_once_and_ends() {
+    let fleet = Fleet::start(Size { apis: 1, workers: 2, edges: 1 }).await;
+    let traces = Traces::new();
+    let script = format!("{}; sleep 0.5; {}", traces.leave("built"), page_of("x"));
+    let repository = fleet.git.repository("site", &borrowed(&built_by(&script))).await;
+    fleet.services.postgres.set(Mode::Reset(Duration::from_millis(400)));
+    let (mut ids, mut tries) = (Vec::new(), 0);
+    for n in 0..15 {
+        let body = json!({"repo_url": repository.url(), "project": format!("site-{n}")});
+        let id = loop {
+            tries += 1;
+            if let Some(id) = try_to_submit(&fleet, &body, &format!("submit-{n}")).await {
+                break id;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        ids.push(id);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    fleet.services.postgres.set(Mode::Pass);
+    for (n, id) in ids.iter().enumerate() {
+        fleet.wait_for(id, &["ready"]).await;
+        super::expect_page(&fleet, &format!("site-{n}.localhost"), "x\n").await;
+    }
+    println!("15 were accepted in {tries} tries and built {} times", traces.count("built"));
+    assert_eq!(fleet.get("/deployments?limit=50").await["items"].as_array().unwrap().len(), 15);
 }

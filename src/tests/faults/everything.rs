@@ -32,12 +32,17 @@ const PARTS: [Part; 9] = [
 ];
 
 fn kill(fleet: &mut Fleet) {
-    let Fleet { apis, workers, edges, services, .. } = fleet;
+    let Fleet { apis, workers, edges, services, chance, .. } = fleet;
     services.set_all(Mode::Refuse);
     for member in apis.iter_mut().chain(workers).chain(edges) {
         member.kill();
     }
     services.redis_server.kill();
+    // Until its turn comes, each looks stopped or hangs.
+    for proxy in [&services.postgres, &services.rabbit, &services.redis, &services.s3.door] {
+        let mode = if chance.random() { Mode::Refuse } else { Mode::Silent };
+        proxy.set(mode);
+    }
 }
 
 fn start(fleet: &mut Fleet, part: Part) {

@@ -16,9 +16,12 @@ mod shutdown;
 mod storage;
 mod workers;
 
+use super::support::account::{Account, id_of, with_json};
 use super::support::fleet::{Fleet, Member, Size};
 use super::support::git::{borrowed, built_by};
 use super::support::process::processes_with;
+use reqwest::Method;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -72,6 +75,16 @@ async fn eventually(what: &str, patience: Duration, mut is_so: impl AsyncFnMut()
 async fn submit_build(fleet: &Fleet, project: &str, script: &str) -> String {
     let repository = fleet.git.repository(project, &borrowed(&built_by(script))).await;
     fleet.submit_site(&repository, project).await
+}
+
+/// One try to submit: the deployment's id when it was accepted.
+async fn try_to_submit(account: &Account, body: &Value, key: &str) -> Option<String> {
+    let request = with_json(account.call(Method::POST, "/deployments"), body).header("idempotency-key", key);
+    let response = request.timeout(Duration::from_secs(10)).send().await.ok()?;
+    let status = response.status();
+    let text = response.text().await.ok()?;
+    assert!(status.is_success() || status.as_u16() == 503, "{status} {text}");
+    status.is_success().then(|| id_of(&serde_json::from_str(&text).unwrap()))
 }
 
 /// A script that makes a site of one page that says `text`.

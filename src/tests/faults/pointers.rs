@@ -171,3 +171,27 @@ async fn a_move_whose_notice_is_lost_is_seen_when_the_pointers_lifetime_ends() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_is_made_while_storage_is_away_is_seen_soon_after_it_is_back() {
+    use crate::support::fault_proxy::Mode;
+    let fleet = Fleet::start(Size { apis: 1, workers: 1, edges: 2 }).await;
+    let ids = versions(&fleet).await;
+    for edge in &fleet.edges {
+        assert_eq!(look(&fleet.client, &edge.url()).await, Ok(VERSIONS - 1));
+    }
+    for (mode, version) in [(Mode::Refuse, 1), (Mode::Silent, 3)] {
+        fleet.services.s3.door.set(mode);
+        let called = Instant::now();
+        let moved = move_to(&fleet, &ids[version], 0).await;
+        println!("{mode:?}: answered after {:?}", called.elapsed());
+        assert_eq!(id_of(&moved), ids[version]);
+        fleet.services.s3.door.set(Mode::Pass);
+        let back = Instant::now();
+        for edge in &fleet.edges {
+            let moved = async || look(&fleet.client, &edge.url()).await == Ok(version);
+            super::eventually("it is seen", Duration::from_secs(15), moved).await;
+        }
+        println!("{mode:?}: seen {:?} after storage was back", back.elapsed());
+    }
+}

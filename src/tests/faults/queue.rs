@@ -114,3 +114,20 @@ async fn a_build_that_is_longer_than_the_brokers_patience_is_one_build() {
     let next = submit_build(&fleet, "next", &page_of("x")).await;
     fleet.wait_for(&next, &["ready"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_broker_is_cut_again_and_again_each_is_built_once() {
+    let fleet = Fleet::start(Size { workers: 2, ..SIZE }).await;
+    let traces = Traces::new();
+    fleet.services.rabbit.set(Mode::Reset(Duration::from_millis(700)));
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        let script = format!("{}; sleep 1; {}", traces.leave(&format!("site-{n}")), page_of("x"));
+        ids.push(submit_build(&fleet, &format!("site-{n}"), &script).await);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    for (n, id) in ids.iter().enumerate() {
+        fleet.wait_for(id, &["ready"]).await;
+        assert_eq!(traces.count(&format!("site-{n}")), 1, "site-{n}");
+    }
+}

@@ -18,7 +18,9 @@ async fn an_edge_that_is_asked_to_end_finishes_its_downloads() {
     let mut fleet = Fleet::start(SIZE).await;
     // One that is held in memory, one that comes from storage as it is read.
     let (small, large) = (900_000, 4_000_000);
-    let script = format!("mkdir dist; seq 1 {small} > dist/small.txt; seq 1 {large} > dist/large.txt");
+    let script = format!(
+        "mkdir dist; echo hi > dist/index.html; seq 1 {small} > dist/small.txt; seq 1 {large} > dist/large.txt"
+    );
     let id = submit_build(&fleet, "site", &script).await;
     fleet.wait_for(&id, &["ready"]).await;
     let mut downloads = tokio::task::JoinSet::new();

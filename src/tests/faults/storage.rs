@@ -94,15 +94,12 @@ async fn wait_for_end(fleet: &Fleet, id: &str) -> Value {
 
 /// A site that is ready has all its files; one that failed says storage and shows nothing of its own.
 async fn expect_whole_or_nothing(fleet: &Fleet, project: &str, end: &Value, version: &[String]) {
-    let own = end["url"].as_str().unwrap();
     if end["state"] == "failed" {
         assert_eq!(end["error"]["code"], "storage_failed", "{end}");
-        for edge in &fleet.edges {
-            assert_eq!(edge.page(&fleet.client, own, "/file-0.txt").await.0, 404);
-        }
+        assert_eq!(end["hosts"], json!([]), "{end}");
         return;
     }
-    let production = format!("{project}.localhost");
+    let (own, production) = (end["url"].as_str().unwrap(), format!("{project}.localhost"));
     for edge in &fleet.edges {
         for host in [own, &production] {
             let shows = async || edge.page(&fleet.client, host, "/file-0.txt").await.1 == version[0];
@@ -191,6 +188,29 @@ async fn nobody_sees_half_of_anything_while_storage_is_silent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_sees_half_of_anything_while_storage_is_slow() {
     expect_nobody_sees_half_of_anything_with(Fault::Slow).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_files_cannot_be_stored_fails_saying_so_and_the_old_one_stays() {
+    let fleet = Fleet::start(SIZE).await;
+    let (one, two) = (version("one"), version("two"));
+    let repository = fleet.git.repository("site", &super::borrowed(&contents(&one))).await;
+    let first = fleet.deploy(json!({"repo_url": repository.url()})).await;
+    repository.commit(&super::borrowed(&contents(&two)), "two").await;
+    // One of many is refused for ever: the others are stored meanwhile.
+    fleet.services.s3.misbehave(Misbehaviour { busy: 1.0, only: "/sources/", ..Misbehaviour::default() });
+    let began = std::time::Instant::now();
+    let id = fleet.submit_site(&repository, "site").await;
+    let end = wait_for_end(&fleet, &id).await;
+    println!("{} after {:?}: {}", end["state"], began.elapsed(), end["error"]);
+    assert_eq!(end["error"]["code"], "storage_failed", "{end}");
+    expect_whole_or_nothing(&fleet, "site", &first, &one).await;
+    let own = format!("site-{}.localhost", id.trim_start_matches("dpl_"));
+    assert_eq!(fleet.edges[0].page(&fleet.client, &own, "/file-0.txt").await.0, 404);
+    assert!(fleet.deployment_log(&id).await.contains("Failed: "));
+    mend(&fleet);
+    let again = fleet.deploy(json!({"repo_url": repository.url()})).await;
+    expect_whole_or_nothing(&fleet, "site", &again, &two).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -157,6 +157,46 @@ async fn a_deployment_that_kills_each_worker_fails_as_worker_lost_and_others_go_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_wakes_in_the_middle_of_going_live_takes_nothing_back() {
+    use rand::Rng;
+    let mut fleet = Fleet::start(Size { workers: 0, ..SIZE }).await;
+    let chance = fleet.chance.clone();
+    let (storage, settings) = fleet.services.s3_beside(chance).await;
+    fleet.add_worker(settings);
+    // Each of its calls of storage takes half a second: it is stopped somewhere between two.
+    storage.door.set(Mode::Slow(Duration::from_millis(250)));
+    let repository = fleet.git.repository("site", &[("index.html", "none")]).await;
+    for round in 0..2 {
+        repository.commit(&[("index.html", &format!("old {round}"))], "old").await;
+        let old = fleet.submit_site(&repository, "site").await;
+        fleet.wait_for(&old, &["uploading"]).await;
+        let moment = fleet.chance.random_range(0..4_000);
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        fleet.workers[0].signal(Signal::STOP);
+        fleet.add_worker(Settings::default());
+        let deployment = fleet.wait_for(&old, &["ready"]).await;
+        println!("stopped after {moment} ms: ready at attempt {}", deployment["attempt"]);
+        let text = format!("new {round}");
+        repository.commit(&[("index.html", &text)], "new").await;
+        let new = fleet.submit_site(&repository, "site").await;
+        let newest = fleet.wait_for(&new, &["ready"]).await;
+        expect_page(&fleet, "site.localhost", &text).await;
+        let deployment = fleet.get(&format!("/deployments/{old}")).await;
+        fleet.workers[0].signal(Signal::CONT);
+        let woken = Instant::now();
+        while woken.elapsed() < Duration::from_secs(4) {
+            assert_eq!(fleet.edges[0].page(&fleet.client, "site.localhost", "/").await.1, text);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(fleet.get(&format!("/deployments/{old}")).await, deployment);
+        assert_eq!(fleet.get(&format!("/deployments/{new}")).await, newest);
+        let own = deployment["url"].as_str().unwrap();
+        expect_page(&fleet, own, &format!("old {round}")).await;
+        fleet.workers.last_mut().unwrap().kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_canceled_build_stops_on_whichever_worker_it_is_while_notices_are_lost() {
     let fleet = Fleet::start(Size { workers: 2, ..SIZE }).await;
     let traces = Traces::new();

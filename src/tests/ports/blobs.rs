@@ -17,27 +17,48 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-contract!([filesystem, metered] [
-    what_is_stored_is_read_back_under_its_key_alone,
-    an_object_may_be_empty,
-    what_is_absent_is_no_error,
-    put_goes_over_what_was_there,
-    a_file_is_stored_like_bytes,
-    a_file_that_changed_its_length_is_refused,
-    many_objects_are_stored_at_once,
-    one_bad_object_fails_its_batch,
-    put_new_leaves_alone_what_is_there,
-    of_many_that_put_new_exactly_one_does,
-    replace_goes_by_the_tag,
-    of_many_that_replace_the_same_state_exactly_one_does,
-    readers_never_see_half_an_object,
-    get_refuses_what_is_larger_than_asked_for,
-    ranges_are_clipped_to_the_object,
-    a_large_object_comes_as_a_stream,
-    missing_names_what_is_absent_of_thousands,
-    a_deleted_object_is_gone_and_can_be_stored_anew,
-    ping_answers,
-]);
+mod proxy;
+mod s3;
+
+/// All rules, for adapters of the module that it stands in.
+macro_rules! rules {
+    ($($adapter:ident),+) => {
+        contract!([$($adapter),+] [
+            what_is_stored_is_read_back_under_its_key_alone,
+            an_object_may_be_empty,
+            what_is_absent_is_no_error,
+            put_goes_over_what_was_there,
+            a_file_is_stored_like_bytes,
+            a_file_that_changed_its_length_is_refused,
+            many_objects_are_stored_at_once,
+            one_bad_object_fails_its_batch,
+            put_new_leaves_alone_what_is_there,
+            of_many_that_put_new_exactly_one_does,
+            replace_goes_by_the_tag,
+            of_many_that_replace_the_same_state_exactly_one_does,
+            readers_never_see_half_an_object,
+            get_refuses_what_is_larger_than_asked_for,
+            ranges_are_clipped_to_the_object,
+            a_large_object_comes_as_a_stream,
+            missing_names_what_is_absent_of_thousands,
+            a_deleted_object_is_gone_and_can_be_stored_anew,
+            ping_answers,
+        ]);
+    };
+}
+
+rules!(filesystem, metered);
+
+/// On the S3 server of `GV_TEST_BLOBS_URL`.
+mod real {
+    use super::*;
+
+    rules!(bucket);
+
+    async fn bucket() -> (Box<dyn Blobs>, ()) {
+        (Box::new(s3::connect()), ())
+    }
+}
 
 async fn filesystem() -> (Box<dyn Blobs>, TempDir) {
     let root = tempfile::tempdir().unwrap();

@@ -24,4 +24,5 @@ mod executor;
 mod live_logs;
 mod notices;
 mod queue;
+mod redis;
 mod source;

@@ -14,9 +14,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// What a follower is told, lines and end apart.
-type Followed = (Vec<LogLine>, Option<Deployment>);
+pub(super) type Followed = (Vec<LogLine>, Option<Deployment>);
 
-async fn read(app: &Arc<App>, deployment: &Deployment, after: u64, follow: bool) -> Followed {
+pub(super) async fn read(app: &Arc<App>, deployment: &Deployment, after: u64, follow: bool) -> Followed {
     let reading = app.read_log(deployment.clone(), after, follow).try_collect::<Vec<_>>();
     let events = tokio::time::timeout(PATIENCE, reading).await.expect("it ends").unwrap();
     let mut followed = (Vec::new(), None);
@@ -32,22 +32,22 @@ async fn read(app: &Arc<App>, deployment: &Deployment, after: u64, follow: bool)
 }
 
 /// Follows from now on, beside the test.
-fn follow(app: &Arc<App>, deployment: &Deployment) -> JoinHandle<Followed> {
+pub(super) fn follow(app: &Arc<App>, deployment: &Deployment) -> JoinHandle<Followed> {
     let (app, deployment) = (Arc::clone(app), deployment.clone());
     tokio::spawn(async move { read(&app, &deployment, 0, true).await })
 }
 
-fn texts(lines: &[LogLine]) -> Vec<&str> {
+pub(super) fn texts(lines: &[LogLine]) -> Vec<&str> {
     lines.iter().map(|line| line.text.as_str()).collect()
 }
 
 impl Process {
-    async fn held(&self) -> Deployment {
+    pub(super) async fn held(&self) -> Deployment {
         let waiting = self.submit(request(BLOG)).await;
         self.take(waiting.id).await
     }
 
-    async fn fail(&self, held: Deployment) -> Deployment {
+    pub(super) async fn fail(&self, held: Deployment) -> Deployment {
         let failure = Failure::new(FailureCode::BuildFailed, "it broke");
         self.advance(held.fail(self.app.clock.now(), failure).unwrap()).await
     }

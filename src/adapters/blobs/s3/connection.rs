@@ -23,6 +23,10 @@ pub(super) const WRITE_SILENCE: Duration = Duration::from_secs(4);
 /// The least that a line carries away, in bytes a second: what workers reckon with is less.
 const LEAST_UP: u64 = 128 * 1024;
 const LEAST_DOWN: u64 = 1024 * 1024;
+/// Uploads share the line: what of them is under way at once drains at this rate at least, in bytes
+/// a second, before a server counts as silent. More than so many bytes are not waited for.
+const SLOW_LINE: u64 = 256 * 1024;
+const UNDER_WAY: u64 = 8 * 1024 * 1024;
 /// Of an answer to anything but a read of an object, in bytes.
 const MAX_DOCUMENT: u64 = 1024 * 1024;
 /// What a process holds of bodies under way, in KiB.
@@ -73,9 +77,19 @@ impl Connection {
         self.room.acquire_many(kib).await.map_err(|closed| Trouble::Unusable(closed.to_string()))
     }
 
+    /// How long the storage may be silent to an upload beside all others.
+    pub(super) fn upload_silence(&self) -> Duration {
+        let taken = u64::from(ROOM_KIB).saturating_sub(self.room.available_permits() as u64) * 1024;
+        WRITE_SILENCE + draining(taken)
+    }
+
     pub(super) fn error(&self, trouble: Trouble, doing: impl Into<String>) -> StoreError {
         trouble.into_error(doing, &self.transport.address.bucket)
     }
+}
+
+pub(super) fn draining(bytes: u64) -> Duration {
+    Duration::from_millis(bytes.min(UNDER_WAY) * 1000 / SLOW_LINE)
 }
 
 /// For the upload of so many bytes.

@@ -28,10 +28,6 @@ const IDLE: Duration = Duration::from_secs(20);
 const IDLE_CONNECTIONS: usize = 64;
 /// Bodies are handed to the connection in pieces of so many bytes, to see them go.
 const PIECE: usize = 64 * 1024;
-/// What the kernel may hold of a body that looks as if it were sent, and the rate that it then
-/// drains at over a slow line, in bytes a second.
-const BUFFERED: u64 = 2 * 1024 * 1024;
-const SLOW_LINE: u64 = 128 * 1024;
 /// Of an error's document, in bytes: beyond, it is none.
 const MAX_ERROR_BYTES: u64 = 64 * 1024;
 
@@ -115,7 +111,7 @@ impl Transport {
             building =
                 building.header(CONTENT_LENGTH, payload.bytes.len()).body(body(&payload.bytes, sent.clone()));
         }
-        let limit = request.silence + draining(payload.bytes.len());
+        let limit = request.silence;
         let response = tokio::select! {
             response = building.send() => response.map_err(Trouble::lost)?,
             () = sent.stalled(limit) => {
@@ -192,11 +188,6 @@ pub(super) async fn next_piece(response: &mut Response, silence: Duration) -> Re
 /// Of a HEAD's answer too, whose body is empty.
 pub(super) fn content_length(response: &Response) -> Option<u64> {
     response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// How long the last bytes of a body may be on their way when all of it has been handed over.
-fn draining(len: usize) -> Duration {
-    Duration::from_millis((len as u64).min(BUFFERED) * 1000 / SLOW_LINE)
 }
 
 fn body(bytes: &Bytes, sent: Arc<Progress>) -> Body {

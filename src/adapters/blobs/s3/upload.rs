@@ -62,8 +62,8 @@ impl Connection {
 
     async fn put_whole(&self, key: &Key, source: &Source, all: u64) -> Result<(), Trouble> {
         let _room = self.room(source.len()).await?;
-        let payload = source.payload(0..source.len()).await.map_err(unreadable)?;
-        let request = Request::new(Method::PUT, key.as_str(), WRITE_SILENCE).with(payload);
+        let payload = source.payload(0..source.len()).await.map_err(|error| unreadable(&error))?;
+        let request = Request::new(Method::PUT, key.as_str(), self.upload_silence()).with(payload);
         self.ask(&request, sending(all)).await.result.map(|_| ())
     }
 
@@ -85,7 +85,7 @@ impl Connection {
     }
 }
 
-fn unreadable(error: std::io::Error) -> Trouble {
+pub(super) fn unreadable(error: &std::io::Error) -> Trouble {
     Trouble::Unusable(format!("its bytes cannot be read: {error}"))
 }
 
@@ -116,8 +116,9 @@ impl Upload {
 
     async fn send(&self, source: &Source, range: Range<u64>, number: u32, all: u64) -> Result<Part, Trouble> {
         let _room = self.connection.room(range.end - range.start).await?;
-        let payload = source.payload(range).await.map_err(unreadable)?;
-        let mut request = Request::new(Method::PUT, self.key.as_str(), WRITE_SILENCE).with(payload);
+        let payload = source.payload(range).await.map_err(|error| unreadable(&error))?;
+        let silence = self.connection.upload_silence();
+        let mut request = Request::new(Method::PUT, self.key.as_str(), silence).with(payload);
         request.query.push(("partNumber", number.to_string().into()));
         request.query.push(("uploadId", self.id.as_str().into()));
         let answer = self.connection.ask(&request, sending(all)).await.result?;

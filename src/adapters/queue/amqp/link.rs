@@ -87,8 +87,13 @@ impl Link {
         Ok(link)
     }
 
+    /// Another channel beside the first.
+    pub(super) async fn open_channel(&self) -> Result<(Channel, UnboundedReceiver<Event>), Fault> {
+        open_channel(&self.connection, &self.farewell).await
+    }
+
     /// On a channel of its own, since the broker closes one whose declaration it refuses.
-    pub(super) async fn declare(&self, queue: &str) -> Result<(), Fault> {
+    async fn declare(&self, queue: &str) -> Result<(), Fault> {
         let farewell = Farewell::default();
         let (channel, _events) = open_channel(&self.connection, &farewell).await?;
         let Err(fault) = topology::declare(&channel, queue).await else { return Ok(()) };
@@ -97,7 +102,7 @@ impl Link {
             return Err(Fault(said));
         }
         let (channel, _events) = open_channel(&self.connection, &farewell).await?;
-        topology::expect(&channel, queue).await.map_err(|_| Fault(said.clone()))?;
+        topology::waiting(&channel, queue).await.map_err(|_| Fault(said.clone()))?;
         tracing::warn!(queue, said, "the queue is used as it was found; once deleted, gv makes its own");
         Ok(())
     }
@@ -131,10 +136,10 @@ async fn open_channel(
     Ok((channel, events))
 }
 
-/// RabbitMQ hangs up on a wrong password without a word.
+/// RabbitMQ hangs up on a wrong password without a word, and so does what expects TLS.
 fn with_hint(fault: Fault) -> Fault {
-    if fault.0.contains("peer shutdown") {
-        return Fault(format!("{fault} (are user, password and virtual host right, and is TLS?)"));
+    if ["peer shutdown", "interrupted", "reset by peer"].iter().any(|words| fault.0.contains(words)) {
+        return Fault(format!("{fault}; if it stays so, look at user, password, amqp or amqps"));
     }
     fault
 }

@@ -2,8 +2,9 @@
 //!
 //! A message counts as announced once the broker has confirmed it and not returned it before.
 //! Numbers are given by the one task in the order of publishing, as the broker counts too. A
-//! message that comes back finds its queue deleted: the queue is declared, the message published
-//! once more.
+//! message that comes back found its queue deleted: the queue is declared, and the message
+//! published once more, on a new connection. On the old one RabbitMQ would go on to the queue that
+//! is gone, and confirm what nobody has (seen with 3.10).
 //!
 //! Start with [`Publisher::announce`], then [`publish`], the task.
 
@@ -12,7 +13,7 @@ use super::link::{Event, Fault, Link, step};
 use super::outage::Outage;
 use crate::domain::id::DeploymentId;
 use amqprs::BasicProperties;
-use amqprs::channel::BasicPublishArguments;
+use amqprs::channel::{BasicPublishArguments, ConfirmSelectArguments};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -72,6 +73,7 @@ impl Publisher {
 async fn publish(broker: Arc<Broker>, mut orders: Orders) {
     let mut outage = Outage::of("publishing");
     let mut down: Option<Fault> = None;
+    let mut carried = Vec::new();
     loop {
         let opening = Link::open(&broker, "publishing");
         let opened = match &down {
@@ -83,17 +85,25 @@ async fn publish(broker: Arc<Broker>, mut orders: Orders) {
             Some(Err(fault)) => fault,
             Some(Ok(link)) => {
                 outage.ends();
+                down = None;
                 let mut publishing = Publishing::new(link, &broker.queue);
-                let Err(fault) = publishing.serve(&mut orders).await else {
-                    return publishing.link.close().await;
-                };
-                publishing.link.because(fault)
+                let ended = publishing.serve(&mut orders, std::mem::take(&mut carried)).await;
+                carried = publishing.unconfirmed();
+                match ended {
+                    Ok(Ended::NobodyAsks) => return publishing.link.close().await,
+                    Ok(Ended::QueueGone) => {
+                        tracing::warn!(queue = broker.queue, "the queue is gone: declaring it again");
+                        continue;
+                    }
+                    Err(fault) => publishing.link.because(fault),
+                }
             }
         };
         if outage.begins(&fault) {
-            down = None;
             continue;
         }
+        // Their askers hear that the connection was lost.
+        carried.clear();
         let pause = tokio::time::sleep(outage.pause());
         if refusing(&mut orders, &fault, pause).await.is_none() {
             return;
@@ -121,8 +131,14 @@ async fn refusing<T>(orders: &mut Orders, fault: &Fault, until: impl Future<Outp
 struct Pending {
     id: DeploymentId,
     answer: Answer,
-    /// Came back once already.
+    /// Was published on another connection before.
     again: bool,
+}
+
+enum Ended {
+    NobodyAsks,
+    /// Something came back.
+    QueueGone,
 }
 
 struct Publishing<'a> {
@@ -130,8 +146,6 @@ struct Publishing<'a> {
     queue: &'a str,
     last_tag: u64,
     pending: BTreeMap<u64, Pending>,
-    /// The last message that was published before the queue was declared.
-    declared_after: u64,
     /// The round trip under way, and who waits for it.
     probe: Option<BoxFuture<'static, Result<(), Fault>>>,
     probers: Vec<Answer>,
@@ -139,25 +153,28 @@ struct Publishing<'a> {
 
 impl<'a> Publishing<'a> {
     fn new(link: Link, queue: &'a str) -> Self {
-        Self {
-            link,
-            queue,
-            last_tag: 0,
-            pending: BTreeMap::new(),
-            declared_after: 0,
-            probe: None,
-            probers: Vec::new(),
-        }
+        Self { link, queue, last_tag: 0, pending: BTreeMap::new(), probe: None, probers: Vec::new() }
     }
 
-    /// `Ok`: nobody is there to ask any more. `Err`: the connection is of no use any more.
-    async fn serve(&mut self, orders: &mut Orders) -> Result<(), Fault> {
-        let confirm = self.link.channel.confirm_select(Default::default());
+    /// `Err`: the connection is of no use any more.
+    async fn serve(&mut self, orders: &mut Orders, carried: Vec<Pending>) -> Result<Ended, Fault> {
+        let confirm = self.link.channel.confirm_select(ConfirmSelectArguments::default());
         step("asking for confirmations", confirm).await?;
+        for pending in carried {
+            self.publish(pending).await?;
+        }
         loop {
             tokio::select! {
                 event = self.link.events.recv() => match event {
-                    Some(event) => self.hear(event).await?,
+                    Some(Event::Confirmed { tag, multiple }) => self.settle(tag, multiple, &Ok(())),
+                    Some(Event::Refused { tag, multiple }) => {
+                        let full = Fault::new("the broker does not take it: its queue is full");
+                        self.settle(tag, multiple, &Err(full));
+                    }
+                    Some(Event::Returned { tag: Some(tag) }) if self.is_second_try(tag) => {
+                        self.settle(tag, false, &Err(Fault::new("its queue is gone")));
+                    }
+                    Some(Event::Returned { .. }) => return Ok(Ended::QueueGone),
                     None => return Err(self.link.end()),
                 },
                 probed = answered(&mut self.probe) => {
@@ -168,10 +185,21 @@ impl<'a> Publishing<'a> {
                 }
                 order = orders.recv() => match order {
                     Some(order) => self.take(order).await?,
-                    None => return Ok(()),
+                    None => return Ok(Ended::NobodyAsks),
                 },
             }
         }
+    }
+
+    /// What is worth another connection, and waited for.
+    fn unconfirmed(&mut self) -> Vec<Pending> {
+        let pending = std::mem::take(&mut self.pending).into_values();
+        let pending = pending.filter(|pending| !pending.again && !pending.answer.is_closed());
+        pending.map(|pending| Pending { again: true, ..pending }).collect()
+    }
+
+    fn is_second_try(&self, tag: u64) -> bool {
+        self.pending.get(&tag).is_some_and(|pending| pending.again)
     }
 
     async fn take(&mut self, order: Order) -> Result<(), Fault> {
@@ -204,35 +232,6 @@ impl<'a> Publishing<'a> {
         let to = BasicPublishArguments::new("", self.queue).mandatory(true).finish();
         self.pending.insert(self.last_tag, pending);
         step("publishing", self.link.channel.basic_publish(properties, body, to)).await
-    }
-
-    async fn hear(&mut self, event: Event) -> Result<(), Fault> {
-        match event {
-            Event::Confirmed { tag, multiple } => self.settle(tag, multiple, &Ok(())),
-            Event::Refused { tag, multiple } => {
-                self.settle(
-                    tag,
-                    multiple,
-                    &Err(Fault::new("the broker does not take it: its queue is full")),
-                );
-            }
-            Event::Returned { tag } => {
-                let Some((tag, returned)) = tag.and_then(|tag| self.pending.remove_entry(&tag)) else {
-                    return Ok(());
-                };
-                if returned.again {
-                    let _ = returned.answer.send(Err(Fault::new("the queue is gone")));
-                    return Ok(());
-                }
-                if tag > self.declared_after {
-                    tracing::warn!(queue = self.queue, "the queue is gone: declaring it again");
-                    self.link.declare(self.queue).await?;
-                    self.declared_after = self.last_tag;
-                }
-                self.publish(Pending { again: true, ..returned }).await?;
-            }
-        }
-        Ok(())
     }
 
     fn settle(&mut self, tag: u64, multiple: bool, outcome: &Result<(), Fault>) {

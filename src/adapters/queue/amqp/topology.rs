@@ -38,10 +38,12 @@ pub(super) async fn declare(channel: &Channel, queue: &str) -> Result<(), Fault>
     Ok(())
 }
 
-/// Whether the queue is there, whoever made it.
-pub(super) async fn expect(channel: &Channel, queue: &str) -> Result<(), Fault> {
+/// How many messages wait in the queue, whoever made it. Where there is none, that is a fault,
+/// and the broker closes the channel.
+pub(super) async fn waiting(channel: &Channel, queue: &str) -> Result<u32, Fault> {
     let arguments = QueueDeclareArguments::new(queue).passive(true).finish();
-    step("looking for the queue", channel.queue_declare(arguments)).await.map(drop)
+    let found = step("looking at the queue", channel.queue_declare(arguments)).await?;
+    Ok(found.map_or(0, |(_, messages, _)| messages))
 }
 
 fn quorum<const N: usize>(

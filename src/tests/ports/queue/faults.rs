@@ -41,15 +41,18 @@ async fn announce(queue: &AmqpQueue, id: DeploymentId) {
 
 /// Calls until it fails as it should.
 async fn until_it_fails(queue: &AmqpQueue, how: &str, limit: Duration) -> StoreError {
+    let mut said = "nothing".to_owned();
     let asking = async {
         loop {
             match timeout(PROMPT, queue.ping()).await.expect("an answer in time") {
                 Err(error) if error.to_string().contains(how) => return error,
-                _ => sleep(Duration::from_millis(100)).await,
+                Err(error) => said = error.to_string(),
+                Ok(()) => {}
             }
+            sleep(Duration::from_millis(100)).await;
         }
     };
-    timeout(limit, asking).await.unwrap_or_else(|_| panic!("it never said: {how}"))
+    timeout(limit, asking).await.unwrap_or_else(|_| panic!("it never said {how}, but {said}"))
 }
 
 async fn until_waiting(place: &TestQueue, queue: &str, count: u32) {
@@ -117,20 +120,15 @@ async fn a_deleted_queue_is_declared_again_and_listening_goes_on() {
     let place = TestQueue::fresh();
     let queue = connect(&place);
     let mut listener = queue.listen(2).await.unwrap();
-    for _ in 0..3 {
+    for _ in 0..2 {
         let id = id();
         announce(&queue, id).await;
         hear(&mut *listener, id).await.done();
         place.hand().await.delete(&place.name).await;
     }
-    // Also without anybody who announces.
-    let declared = async {
-        let hand = place.hand().await;
-        let other = connect(&place);
-        other.ping().await.unwrap();
-        hand.waiting(&place.name).await
-    };
-    timeout(PATIENCE, declared).await.expect("it is there again");
+    // Also where nobody has declared it for the listener.
+    let again = connect(&place);
+    timeout(PATIENCE, async { while again.ping().await.is_err() {} }).await.expect("it is there");
     let id = id();
     announce(&queue, id).await;
     hear(&mut *listener, id).await.done();
