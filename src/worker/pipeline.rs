@@ -12,7 +12,6 @@ use crate::domain::manifest::Manifest;
 use crate::domain::repo::Commit;
 use crate::domain::routing::compile::Settings;
 use crate::domain::routing::rules::Rules;
-use crate::domain::routing::sources::Refused;
 use crate::domain::settings::BuildSettings;
 use crate::ports::error::StoreError;
 use crate::ports::executor::JobLimits;
@@ -206,7 +205,7 @@ impl Pipeline<'_> {
         let routing = Settings::from(&self.lease.deployment().settings);
         let rule_files = RuleFiles::of_project(&repository, &plan.root);
         // What is wrong before the build is told before the build.
-        rule_files.compile(routing).map_err(refused)?;
+        rule_files.compile(routing)?;
         for note in &plan.notes {
             self.log.say(StepName::Build, note);
         }
@@ -224,7 +223,7 @@ impl Pipeline<'_> {
             self.run_commands(fetched, plan).await?;
         }
         let site = output::find(&repository, plan, started)?;
-        let rules = rule_files.with_published(&repository, &site.folder).compile(routing).map_err(refused)?;
+        let rules = rule_files.with_published(&repository, &site.folder).compile(routing)?;
         for note in &rules.notes {
             self.log.say(StepName::Build, note.to_string());
         }
@@ -376,10 +375,6 @@ async fn prepare(source: PathBuf, settings: BuildSettings, path: String) -> Step
         Ok((repository, plan))
     };
     tokio::task::spawn_blocking(planning).await.map_err(Halt::internal)?
-}
-
-fn refused(refused: Refused) -> Halt {
-    Halt::failed(FailureCode::ConfigurationInvalid, refused.to_string())
 }
 
 async fn store_source(app: &App, deployment: &Deployment, packing: Packing, archive: &Path) -> Step<()> {
