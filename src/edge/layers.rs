@@ -3,6 +3,7 @@
 //!
 //! A cache that is down, slow or wrong is a miss, never an error. Start with [`Layers`].
 
+use crate::domain::host::Pointer;
 use crate::edge::EdgePorts;
 use crate::ports::blobs::{Blobs, Key, Opened};
 use crate::ports::cache::Cache;
@@ -74,6 +75,13 @@ impl Layers {
     pub fn keep(&self, key: String, bytes: Bytes) {
         let cache = Arc::clone(&self.cache);
         self.runtime.spawn(async move { in_time(cache.put(&key, bytes, CACHE_LIFETIME)).await });
+    }
+
+    /// Puts what was read of a host into the cache, behind the visitor's back too: a cache that is
+    /// silent costs its deadline.
+    pub fn keep_pointer(&self, pointer: Pointer, lifetime: Duration) {
+        let cache = Arc::clone(&self.cache);
+        self.runtime.spawn(async move { in_time(cache.put_pointer(&pointer, lifetime)).await });
     }
 
     /// Takes a wrong thing out of the cache.

@@ -126,7 +126,7 @@ impl Pointers {
                 Err(error) => Err(failed(&error)),
             };
             let pointer = stored.inspect_err(|_| held.bear_with(&host, held.fresh_for(RETRY)))?;
-            in_time(layers.cache.put_pointer(&pointer, ttl)).await;
+            layers.keep_pointer(pointer.clone(), ttl);
             Ok(Sighting { pointer: Some(held.take(pointer, fresh)), layer: Layer::Storage })
         }
     }

@@ -299,6 +299,10 @@ impl Pipeline<'_> {
         packing: Packing,
     ) -> Step<Manifest> {
         let Built { site, files, rules } = built;
+        // A worker that slept past its lease finds its build done: it stores nothing of it.
+        if self.lease.interruption().is_some() {
+            return Err(Halt::Interrupted);
+        }
         let (app, log, now) = (self.app().clone(), self.log, self.app().clock.now());
         let deployment = self.lease.deployment().clone();
         let stop = self.lease.stop().clone();

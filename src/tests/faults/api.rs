@@ -133,7 +133,7 @@ async fn a_followed_log_goes_on_over_the_attempts_of_two_workers() {
     let id = submit_build(&fleet, "site", &script).await;
     let follower = Follower::start(&fleet, Arc::new(Mutex::new(fleet.apis[0].url())), &id);
     traces.wait_for("tried").await;
-    fleet.add_worker(crate::support::process::Settings::default());
+    fleet.add_worker(&crate::support::process::Settings::default());
     fleet.workers[0].kill();
     let followed = follower.followed().await;
     assert_eq!(followed.end.as_deref(), Some("ready"));

@@ -73,7 +73,7 @@ async fn a_worker_that_is_asked_to_end_gives_its_lease_back_and_leaves_nothing_r
     assert!(took <= Duration::from_secs(45), "{took:?}");
     assert_eq!(processes_with(&marker), 0, "no process of its build is left");
     assert_eq!(fleet.wait_for(&id, &["queued"]).await["state"], "queued");
-    fleet.add_worker(Settings::default());
+    fleet.add_worker(&Settings::default());
     let deployment = fleet.wait_for(&id, &["ready"]).await;
     println!("{}", deployment["attempt"]);
     super::expect_page(&fleet, "site.localhost", "built\n").await;

@@ -144,7 +144,7 @@ impl Reader {
                     if let Ok(text) = response.text().await {
                         match status {
                             200 if versions.iter().any(|version| version[file] == text) => {
-                                *good.lock().unwrap() += 1
+                                *good.lock().unwrap() += 1;
                             }
                             503 => {}
                             _ => bad.lock().unwrap().push(format!("{file}: {status}, {} bytes", text.len())),

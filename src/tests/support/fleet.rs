@@ -84,7 +84,7 @@ impl Fleet {
             fleet.add_api();
         }
         for _ in 0..size.workers {
-            fleet.add_worker(Settings::default());
+            fleet.add_worker(&Settings::default());
         }
         for _ in 0..size.edges {
             fleet.add_edge();
@@ -94,19 +94,19 @@ impl Fleet {
     }
 
     pub fn add_api(&mut self) {
-        self.apis.push(self.member("api", self.apis.len(), Settings::default()));
+        self.apis.push(self.member("api", self.apis.len(), &Settings::default()));
         self.account.api = self.apis[0].url();
     }
 
     /// `settings` go over the fleet's.
-    pub fn add_worker(&mut self, settings: Settings) {
+    pub fn add_worker(&mut self, settings: &Settings) {
         self.workers.push(self.member("worker", self.workers.len(), settings));
         let logs = self.workers.iter().map(|worker| worker.log.clone());
         self.account.logs = std::iter::once(self.apis[0].log.clone()).chain(logs).collect();
     }
 
     pub fn add_edge(&mut self) {
-        self.edges.push(self.member("edge", self.edges.len(), Settings::default()));
+        self.edges.push(self.member("edge", self.edges.len(), &Settings::default()));
     }
 
     /// The first api's next life is at another port.
@@ -128,11 +128,11 @@ impl Fleet {
         self.deploy(json!({"repo_url": repository.url(), "project": project})).await
     }
 
-    fn member(&self, role: &'static str, number: usize, settings: Settings) -> Member {
+    fn member(&self, role: &'static str, number: usize, settings: &Settings) -> Member {
         let home = self.folder.path().join(format!("{role}-{number}"));
         std::fs::create_dir(&home).unwrap();
         let log = home.with_extension("log");
-        let settings = self.settings.clone().and(&settings);
+        let settings = self.settings.clone().and(settings);
         let mut member = Member { role, home, log, settings, process: None };
         member.start();
         member

@@ -4,7 +4,7 @@
 //! Numbers are given by the one task in the order of publishing, as the broker counts too. A
 //! message that comes back found its queue deleted: the queue is declared, and the message
 //! published once more, on a new connection. On the old one RabbitMQ would go on to the queue that
-//! is gone, and confirm what nobody has (seen with 3.10).
+//! is gone, and might confirm what nobody has (suspected of 3.10, never caught in the act).
 //!
 //! Start with [`Publisher::announce`], then [`publish`], the task.
 
