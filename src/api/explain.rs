@@ -87,6 +87,8 @@ pub async fn explain(
     id: Path<DeploymentId>,
     mut query: Params,
 ) -> Result<Json<ExplanationView>, Problem> {
+    // First of all: what is another's is absent, whatever is asked about it.
+    let deployment = find(&api, actor, *id).await?;
     let path = query.text("path")?.ok_or_else(|| Problem::invalid("path", "is required"))?;
     let host: Option<Hostname> = query.take("host")?;
     let fields = query.texts("header").iter().map(|text| field(text)).collect::<Result<Vec<_>, _>>()?;
@@ -96,7 +98,6 @@ pub async fn explain(
     }
     RequestPath::parse(path.split('?').next().unwrap_or(&path))
         .map_err(|why| Problem::invalid("path", why))?;
-    let deployment = find(&api, actor, *id).await?;
     let not_ready = || Problem::new(Kind::Conflict, "It is not ready: only what is served can be explained.");
     if deployment.state.name() != StateName::Ready {
         return Err(not_ready());
