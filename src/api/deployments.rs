@@ -13,6 +13,7 @@ use crate::domain::digest::Digest;
 use crate::domain::id::DeploymentId;
 use crate::domain::project::ProjectName;
 use crate::domain::repo::GitRef;
+use crate::domain::routing::dialect::Dialect;
 use crate::domain::settings::{BuildSettings, CommandLine, NodeVersion, RelativeDir, Variables};
 use crate::ports::deployments::{Deletion, DeploymentFilter, IdempotencyKey, Submitted};
 use actix_web::http::{StatusCode, header};
@@ -52,6 +53,12 @@ pub struct NewDeploymentInput {
     output_dir: Option<RelativeDir>,
     #[schema(value_type = Option<String>, example = "24")]
     node_version: Option<NodeVersion>,
+    /// Whose rules for redirects, rewrites and headers are read; left out, the rule files in the
+    /// repository say so.
+    #[schema(value_type = Option<crate::api::views::RoutingWord>)]
+    routing: Option<Dialect>,
+    /// Whether unknown paths show `/index.html` with 200.
+    spa: Option<bool>,
     /// Variables of this build alone.
     #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
@@ -96,6 +103,8 @@ pub async fn create(
             build_command: input.build_command,
             output_dir: input.output_dir,
             node_version: input.node_version,
+            routing: input.routing,
+            spa: input.spa,
         },
         env: input.env.unwrap_or_default(),
         git_token: input.git_token.map(|token| token.secret().clone()),

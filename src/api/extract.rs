@@ -217,6 +217,11 @@ impl Params {
         Ok(value)
     }
 
+    /// All values of a parameter that may be given several times.
+    pub fn texts(&mut self, name: &str) -> Vec<String> {
+        self.0.extract_if(.., |(key, _)| key == name).map(|(_, value)| value).collect()
+    }
+
     pub fn finish(self) -> Result<(), Problem> {
         match self.0.into_iter().next() {
             Some((name, _)) => Err(Problem::invalid(name, "is not a parameter of this call")),

@@ -11,6 +11,7 @@ pub mod auth;
 pub mod cursor;
 pub mod deployments;
 pub mod error;
+pub mod explain;
 pub mod extract;
 pub mod limits;
 pub mod logs;
@@ -198,6 +199,7 @@ fn deployment_routes(config: &mut ServiceConfig) {
             "/api/v1/deployments/{id}/redeploy",
             [(Method::POST, web::route().to(deployments::redeploy))],
         ))
+        .service(at("/api/v1/deployments/{id}/explain", [(Method::GET, web::route().to(explain::explain))]))
         .service(at("/api/v1/deployments/{id}/logs", [(Method::GET, web::route().to(logs::read))]));
 }
 
@@ -281,7 +283,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(calls, 21);
+        assert_eq!(calls, 22);
     }
 
     #[actix_web::test]

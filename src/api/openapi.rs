@@ -1,7 +1,7 @@
 //! The OpenAPI document, generated from the handlers, and the page that shows it.
 
 use crate::api::error::ProblemView;
-use crate::api::{auth, deployments, logs, projects, tokens};
+use crate::api::{auth, deployments, explain, logs, projects, tokens};
 use actix_web::HttpResponse;
 use actix_web::web::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -31,6 +31,7 @@ pub const DOCUMENT: &str = "/api/v1/openapi.json";
         deployments::cancel,
         deployments::promote,
         deployments::redeploy,
+        explain::explain,
         logs::read,
         projects::list,
         projects::create,

@@ -10,6 +10,7 @@ use crate::app::accounts::Actor;
 use crate::app::projects::NewProject;
 use crate::domain::id::DeploymentId;
 use crate::domain::project::ProjectName;
+use crate::domain::routing::dialect::Dialect;
 use crate::domain::settings::{BuildSettings, CommandLine, NodeVersion, RelativeDir};
 use crate::ports::projects::ProjectDeletion;
 use actix_web::HttpResponse;
@@ -37,6 +38,12 @@ pub struct NewProjectInput {
     output_dir: Option<RelativeDir>,
     #[schema(value_type = Option<String>)]
     node_version: Option<NodeVersion>,
+    /// Whose rules for redirects, rewrites and headers are read; left out, the rule files in the
+    /// repository say so.
+    #[schema(value_type = Option<crate::api::views::RoutingWord>)]
+    routing: Option<Dialect>,
+    /// Whether unknown paths show `/index.html` with 200.
+    spa: Option<bool>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -82,6 +89,8 @@ pub async fn create(actor: Actor, api: Data<Api>, body: Body) -> Result<HttpResp
         build_command: input.build_command,
         output_dir: input.output_dir,
         node_version: input.node_version,
+        routing: input.routing,
+        spa: input.spa,
     };
     let new = NewProject { name: input.name, repo_url, settings };
     let made = api.run(|app| async move { app.create_project(actor.account, new).await }).await?;

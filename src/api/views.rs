@@ -12,6 +12,7 @@ use crate::domain::deployment::{Deployment, State, StateName, Step, StepName, Ta
 use crate::domain::host::{HostKind, HostRecord};
 use crate::domain::id::DeploymentId;
 use crate::domain::project::Project;
+use crate::domain::routing::dialect::Dialect;
 use crate::domain::secret::Secret;
 use crate::ports::error::StoreError;
 use serde::Serialize;
@@ -320,6 +321,10 @@ pub struct ProjectView {
     pub output_dir: Option<String>,
     #[schema(required = true)]
     pub node_version: Option<String>,
+    #[schema(required = true, value_type = Option<RoutingWord>)]
+    pub routing: Option<Dialect>,
+    #[schema(required = true)]
+    pub spa: Option<bool>,
     /// The address of production.
     pub url: String,
     #[serde(with = "rfc3339")]
@@ -340,6 +345,8 @@ impl ProjectView {
             build_command: settings.build_command.map(|command| command.to_string()),
             output_dir: settings.output_dir.map(|dir| dir.to_string()),
             node_version: settings.node_version.map(|version| version.to_string()),
+            routing: settings.routing,
+            spa: settings.spa,
             url: api.app.policy.site_urls.url(&project.host),
             created_at: project.created_at,
         }
@@ -383,6 +390,16 @@ pub enum StepWord {
     Clone,
     Build,
     Upload,
+}
+
+/// Whose rules a site speaks.
+#[derive(ToSchema)]
+#[schema(as = Routing, rename_all = "snake_case")]
+pub enum RoutingWord {
+    Vercel,
+    Netlify,
+    Cloudflare,
+    Plain,
 }
 
 #[derive(ToSchema)]

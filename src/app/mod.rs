@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod deadline;
 pub mod lease;
 pub mod logs;
+pub mod manifests;
 pub mod projects;
 pub mod publish;
 pub mod signing;

@@ -1,6 +1,7 @@
 //! What a person types. `mod.rs` is the command tree; `server.rs` has the roles and what an
 //! operator does, `client/` what a developer does over the API.
 
+mod check;
 mod client;
 mod config;
 mod demo;
@@ -50,6 +51,11 @@ pub enum Command {
     Migrate(server::MigrateArgs),
     /// Ask the gv process on this machine how it is; exit 1 when it is not well. For health checks.
     Health(server::HealthArgs),
+    /// Read the rule files of a folder (redirects, rewrites, headers) without deploying it.
+    ///
+    /// Says whose rules they are and why, and what of them is ignored. Exit code 1: a deployment
+    /// would fail.
+    Check(check::CheckArgs),
     /// Look at the configuration, or make a signing key.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -84,6 +90,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Worker => server::role(&cli.config, server::Role::Worker),
         Command::Edge => server::role(&cli.config, server::Role::Edge),
         Command::Migrate(args) => server::migrate(&cli.config, &args),
+        Command::Check(args) => check::check(&args),
         Command::Health(args) => server::health(&cli.config, &args),
         Command::Client(command) => client::run(&cli.config, command),
     }

@@ -1,24 +1,29 @@
-//! A deployment's immutable table of contents: path -> digest, size, type.
+//! A deployment's immutable table of contents: path -> digest, size, type, and its compiled rules.
 //!
 //! It is written once, by the worker, and read by every edge; so it is checked like a stranger's
 //! data when it comes back. Start with [`Manifest`], then [`SitePath`].
 
 use crate::domain::digest::Digest;
 use crate::domain::id::{DeploymentId, ProjectId, UserId};
+use crate::domain::routing::rules::Rules;
 use crate::domain::text::{Invalid, parsed_text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The form of this document; a reader refuses one that it does not know.
     pub version: u32,
     pub deployment: DeploymentId,
     pub account: UserId,
     pub project: ProjectId,
-    /// The file that answers unknown paths with 200, for single-page apps.
+    /// The file that answers unknown paths with 200, as the framework of the site has it. For the
+    /// plain dialect: the others say so in their own rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spa_fallback: Option<SitePath>,
+    /// Compiled from the site's rule files. Version 1 had none.
+    #[serde(default)]
+    pub rules: Rules,
     pub files: BTreeMap<SitePath, FileEntry>,
 }
 
@@ -43,7 +48,12 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
+    /// Older forms that are still read: deployments are served for ever.
+    const OLDEST_VERSION: u32 = 1;
+
+    /// Of an encoded manifest: beyond, it is none. 50,000 files with ordinary paths make a quarter.
+    pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
     pub fn encode(&self) -> Vec<u8> {
         // Every field is a string, a number or a map with string keys: JSON holds them all.
@@ -59,7 +69,7 @@ impl Manifest {
         }
         let unreadable = |error: serde_json::Error| ManifestError::Unreadable(error.to_string());
         let head: Head = serde_json::from_slice(bytes).map_err(unreadable)?;
-        if head.version != Self::VERSION {
+        if !(Self::OLDEST_VERSION..=Self::VERSION).contains(&head.version) {
             return Err(ManifestError::UnknownVersion(head.version));
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(unreadable)?;
@@ -113,6 +123,7 @@ mod tests {
             account: UserId::new(now, &mut rng),
             project: ProjectId::new(now, &mut rng),
             spa_fallback: None,
+            rules: Rules::default(),
             files: BTreeMap::from([(SitePath::parse("index.html").unwrap(), entry)]),
         }
     }
@@ -121,6 +132,16 @@ mod tests {
     fn a_manifest_reads_back_what_was_written() {
         let manifest = manifest();
         assert_eq!(Manifest::decode(&manifest.encode(), manifest.deployment).unwrap(), manifest);
+    }
+
+    #[test]
+    fn a_manifest_of_the_first_form_has_no_rules() {
+        let manifest = manifest();
+        let mut json: serde_json::Value = serde_json::from_slice(&manifest.encode()).unwrap();
+        json["version"] = 1.into();
+        json.as_object_mut().unwrap().remove("rules");
+        let read = Manifest::decode(json.to_string().as_bytes(), manifest.deployment).unwrap();
+        assert_eq!(read, Manifest { version: 1, ..manifest });
     }
 
     #[test]

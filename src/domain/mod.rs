@@ -18,7 +18,7 @@ pub mod media_type;
 pub mod project;
 pub mod repo;
 pub mod request_path;
-pub mod route;
+pub mod routing;
 pub mod secret;
 pub mod settings;
 pub mod text;

@@ -14,7 +14,17 @@ pub struct RequestPath<'r> {
     /// Where in `text` the folders end that a file can stand in: an encoded `/` is data of its
     /// segment, which no file of a site has in its name.
     reach: usize,
+    /// The same path as it was sent, escapes and all: `/a%20b/`.
+    sent: Cow<'r, str>,
+    /// The same path as patterns see it: `/a b/`.
+    pattern_text: Cow<'r, str>,
+    /// Where in `sent` each byte of `pattern_text` begins, and its end. `None`: both are one text.
+    origins: Option<Box<[u32]>>,
 }
+
+/// An encoded `/` in the text that patterns see. No path has it otherwise: control characters are
+/// refused.
+pub const ENCODED_SLASH: char = '\u{1}';
 
 impl<'r> RequestPath<'r> {
     /// Takes the path of a request target, as it came, without its query. Escapes are decoded
@@ -27,23 +37,92 @@ impl<'r> RequestPath<'r> {
         if is_plain(raw) {
             let is_folder = relative.is_empty() || relative.ends_with('/');
             let text = relative.strip_suffix('/').unwrap_or(relative);
-            return Ok(Self { text: Cow::Borrowed(text), is_folder, reach: text.len() });
+            return Ok(Self {
+                text: Cow::Borrowed(text),
+                is_folder,
+                reach: text.len(),
+                sent: Cow::Borrowed(raw),
+                pattern_text: Cow::Borrowed(raw),
+                origins: None,
+            });
         }
-        let mut segments: Vec<String> = Vec::new();
+        let mut segments: Vec<(&str, String)> = Vec::new();
         let mut is_folder = true;
-        for segment in relative.split('/') {
-            let segment = decode(segment)?;
+        for sent in relative.split('/') {
+            let segment = decode(sent)?;
             is_folder = matches!(segment.as_str(), "" | "." | "..");
             match segment.as_str() {
                 "" | "." => {}
                 ".." => drop(segments.pop()),
-                _ => segments.push(segment),
+                _ => segments.push((sent, segment)),
             }
         }
-        let plain = segments.iter().take_while(|segment| !segment.contains('/')).count();
-        let reach = segments[..plain].join("/").len();
-        let is_folder = is_folder || segments.is_empty();
-        Ok(Self { text: Cow::Owned(segments.join("/")), is_folder, reach })
+        Ok(Self::of(&segments, is_folder || segments.is_empty()))
+    }
+
+    pub fn root() -> Self {
+        Self::of(&[], true)
+    }
+
+    fn of(segments: &[(&str, String)], is_folder: bool) -> Self {
+        let decoded = |count: usize| {
+            segments[..count].iter().map(|(_, segment)| segment.as_str()).collect::<Vec<_>>().join("/")
+        };
+        let plain = segments.iter().take_while(|(_, segment)| !segment.contains('/')).count();
+        let (mut sent, mut pattern_text, mut origins) = (String::new(), String::new(), Vec::new());
+        for (raw, _) in segments {
+            sent.push('/');
+            pattern_text.push('/');
+            origins.push(sent.len() as u32 - 1);
+            append_pattern_text(raw, sent.len(), &mut pattern_text, &mut origins);
+            sent.push_str(raw);
+        }
+        if is_folder {
+            sent.push('/');
+            pattern_text.push('/');
+            origins.push(sent.len() as u32 - 1);
+        }
+        origins.push(sent.len() as u32);
+        Self {
+            text: Cow::Owned(decoded(segments.len())),
+            is_folder,
+            reach: decoded(plain).len(),
+            sent: Cow::Owned(sent),
+            pattern_text: Cow::Owned(pattern_text),
+            origins: Some(origins.into()),
+        }
+    }
+
+    /// The path as patterns see it: it begins with `/`, is decoded, and has [`ENCODED_SLASH`] where
+    /// a `/` was data of its segment. A slash at the end is kept.
+    pub fn pattern_text(&self) -> &str {
+        &self.pattern_text
+    }
+
+    /// The path as it was sent, but for `//`, `.` and `..`.
+    pub fn sent(&self) -> &str {
+        &self.sent
+    }
+
+    /// A part of [`pattern_text`](Self::pattern_text), as it was sent. Both ends lie between
+    /// characters.
+    pub fn sent_part(&self, part: std::ops::Range<usize>) -> &str {
+        let place = |at: usize| match &self.origins {
+            Some(origins) => origins.get(at).map_or(self.sent.len(), |place| *place as usize),
+            None => at,
+        };
+        self.sent.get(place(part.start)..place(part.end)).unwrap_or_default()
+    }
+
+    pub fn into_owned(self) -> RequestPath<'static> {
+        RequestPath {
+            text: Cow::Owned(self.text.into_owned()),
+            is_folder: self.is_folder,
+            reach: self.reach,
+            sent: Cow::Owned(self.sent.into_owned()),
+            pattern_text: Cow::Owned(self.pattern_text.into_owned()),
+            origins: self.origins,
+        }
     }
 
     /// The path as a file would have it: relative, no slash at the end, empty for the root.
@@ -80,6 +159,43 @@ fn is_plain(raw: &str) -> bool {
     let bytes = raw.as_bytes();
     bytes.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'%')
         && !bytes.windows(2).any(|pair| pair == b"//" || pair == b"/.")
+}
+
+/// Text of a rule in the form of [`RequestPath::pattern_text`]. What is no escape stays as it is:
+/// people write `100%` too.
+pub fn pattern_text_of(text: &str) -> String {
+    let (mut decoded, mut origins) = (String::with_capacity(text.len()), Vec::new());
+    append_pattern_text(text, 0, &mut decoded, &mut origins);
+    decoded
+}
+
+/// Decodes what was sent, noting for each byte where it came from, counted from `start`. A run of
+/// escapes that is no text is kept as it is.
+fn append_pattern_text(sent: &str, start: usize, into: &mut String, origins: &mut Vec<u32>) {
+    let bytes = sent.as_bytes();
+    let escape = |at: usize| match bytes.get(at..at + 3)? {
+        [b'%', high, low] => Some(nibble(*high)? << 4 | nibble(*low)?),
+        _ => None,
+    };
+    let mut at = 0;
+    while at < sent.len() {
+        let mut run = Vec::new();
+        while let Some(byte) = escape(at + 3 * run.len()) {
+            run.push(byte);
+        }
+        let text = String::from_utf8(run).ok().filter(|text| !text.is_empty());
+        if let Some(text) = text {
+            for c in text.chars() {
+                origins.extend(std::iter::repeat_n((start + at) as u32, c.len_utf8()));
+                into.push(if c == '/' { ENCODED_SLASH } else { c });
+                at += 3 * c.len_utf8();
+            }
+        } else if let Some(c) = sent.get(at..).and_then(|rest| rest.chars().next()) {
+            origins.extend(std::iter::repeat_n((start + at) as u32, c.len_utf8()));
+            into.push(c);
+            at += c.len_utf8();
+        }
+    }
 }
 
 fn decode(segment: &str) -> Result<String, Invalid> {
@@ -186,6 +302,28 @@ mod tests {
         assert_eq!(folders("/x"), [""]);
     }
 
+    #[test]
+    fn patterns_see_the_decoded_path_and_get_back_what_was_sent() {
+        let path = RequestPath::parse("//a%20b/./caf%c3%A9/x%2Fy/").unwrap();
+        assert_eq!(path.pattern_text(), "/a b/café/x\u{1}y/");
+        assert_eq!(path.sent(), "/a%20b/caf%c3%A9/x%2Fy/");
+        let part = |text: &str| {
+            let at = path.pattern_text().find(text).unwrap();
+            path.sent_part(at..at + text.len())
+        };
+        assert_eq!(part("a b"), "a%20b");
+        assert_eq!(part("é/x"), "%c3%A9/x");
+        assert_eq!(part("\u{1}y/"), "%2Fy/");
+        assert_eq!(path.sent_part(0..path.pattern_text().len()), path.sent());
+        let plain = RequestPath::parse("/a/b.css").unwrap();
+        assert_eq!((plain.pattern_text(), plain.sent_part(3..8)), ("/a/b.css", "b.css"));
+    }
+
+    #[test]
+    fn text_of_rules_is_decoded_where_it_can_be() {
+        assert_eq!(pattern_text_of("/caf%C3%A9/100%/%ff/a%2fb"), "/café/100%/%ff/a\u{1}b");
+    }
+
     proptest! {
         #[test]
         fn whatever_comes_the_path_stays_below_the_root(raw in "/?([a-c./%\\\\25eEfFcC\u{e9}\u{0}-\u{1f}]|%2e|%2f|\\.\\.|//)*") {
@@ -194,6 +332,14 @@ mod tests {
                     prop_assert!(file.is_empty() || file.split('/').all(|s| !matches!(s, "" | "." | "..")), "{file}");
                 }
                 prop_assert_eq!(path.folders().last(), Some(""));
+                prop_assert!(path.sent().starts_with('/') && !path.sent().contains("//"));
+                let again = RequestPath::parse(path.sent()).unwrap();
+                prop_assert_eq!(again.pattern_text(), path.pattern_text());
+                for (at, _) in path.pattern_text().char_indices() {
+                    let (before, after) =
+                        (path.sent_part(0..at), path.sent_part(at..path.pattern_text().len()));
+                    prop_assert_eq!(format!("{before}{after}"), path.sent());
+                }
             }
         }
 

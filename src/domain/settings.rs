@@ -1,6 +1,7 @@
-//! How a project is built, as far as a person said so. What is left out is recognised from the
+//! How a project is built and served, as far as a person said so. What is left out is recognised from the
 //! source (see `worker::presets`).
 
+use crate::domain::routing::dialect::Dialect;
 use crate::domain::text::{Invalid, parsed_text, printable};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,6 +19,12 @@ pub struct BuildSettings {
     pub output_dir: Option<RelativeDir>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_version: Option<NodeVersion>,
+    /// Whose rules are read; left out, the files in the repository say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Dialect>,
+    /// Whether unknown paths show `/index.html`; left out, the rules and the framework say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spa: Option<bool>,
 }
 
 impl BuildSettings {
@@ -29,6 +36,8 @@ impl BuildSettings {
             build_command: self.build_command.or(fallback.build_command),
             output_dir: self.output_dir.or(fallback.output_dir),
             node_version: self.node_version.or(fallback.node_version),
+            routing: self.routing.or(fallback.routing),
+            spa: self.spa.or(fallback.spa),
         }
     }
 }

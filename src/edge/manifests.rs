@@ -43,7 +43,7 @@ impl Weighter<DeploymentId, Arc<Manifest>> for ByMemory {
         let file = |(path, entry): (&SitePath, &FileEntry)| {
             ENTRY_BYTES + path.as_str().len() as u64 + entry.media_type.len() as u64
         };
-        1024 + manifest.files.iter().map(file).sum::<u64>()
+        1024 + manifest.rules.weight() + manifest.files.iter().map(file).sum::<u64>()
     }
 }
 

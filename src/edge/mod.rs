@@ -2,8 +2,9 @@
 //! database nor queue, so that every site is served while those are down.
 //!
 //! A request goes one way: [`site_host`] names the site, [`pointers`] the deployment that it
-//! shows, [`manifests`] what that has, [`route`](crate::domain::route) the file, [`conditions`]
-//! what of it is wanted, [`files`] the bytes, [`respond`] the answer. [`layers`] is what lies
+//! shows, [`manifests`] what that has, [`resolve`](crate::domain::routing::resolve) the file or the
+//! rule that answers, [`conditions`] what of it is wanted, [`files`] the bytes, [`respond`] the answer, [`rules`]
+//! its fields. [`layers`] is what lies
 //! below their memories. Start with [`pipeline`].
 
 mod conditions;
@@ -16,6 +17,7 @@ mod pages;
 mod pipeline;
 mod pointers;
 mod respond;
+mod rules;
 mod site_host;
 
 use crate::ports::blobs::Blobs;

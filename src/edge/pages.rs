@@ -55,6 +55,11 @@ pub const UNAVAILABLE: Page = Page {
     text: "This site cannot be reached for the moment. Please try again soon.",
 };
 
+/// What is not there, with the status that a rule gives it.
+pub fn missing(status: u16) -> Page {
+    Page { status: StatusCode::from_u16(status).unwrap_or(StatusCode::NOT_FOUND), ..NOT_FOUND }
+}
+
 impl Page {
     pub fn html(&self) -> String {
         let Self { status, title, text } = self;

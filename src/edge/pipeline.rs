@@ -3,12 +3,16 @@
 use crate::domain::host::HostKind;
 use crate::domain::id::{DeploymentId, UserId};
 use crate::domain::request_path::RequestPath;
-use crate::domain::route::{Found, Route, route};
+use crate::domain::routing::files::Found;
+use crate::domain::routing::request::Asked;
+use crate::domain::routing::resolve::{Outcome, resolve};
+use crate::domain::routing::trace::Trace;
 use crate::edge::Edge;
-use crate::edge::conditions::{Outcome, evaluate};
+use crate::edge::conditions::{self, evaluate};
 use crate::edge::layers::{Failure, Layer};
 use crate::edge::pages;
 use crate::edge::respond::{FileBody, Reply, etag};
+use crate::edge::rules::{RequestFields, dress};
 use crate::edge::site_host::{SiteHost, site_host};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::{Method, header::HeaderValue};
@@ -56,9 +60,10 @@ async fn answer(
     shown: &mut Option<DeploymentId>,
 ) -> Result<HttpResponse, Failure> {
     match *request.method() {
-        Method::GET | Method::HEAD => {}
         Method::OPTIONS => return Ok(reply.options()),
-        _ => return Ok(reply.page(pages::METHOD_NOT_ALLOWED)),
+        Method::CONNECT | Method::TRACE => return Ok(reply.page(pages::METHOD_NOT_ALLOWED)),
+        // The others may be redirected, if nothing else.
+        _ => {}
     }
     if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET_BYTES) {
         return Ok(reply.page(pages::TOO_LONG));
@@ -84,15 +89,23 @@ async fn answer(
     reply.deployment = HeaderValue::try_from(target.deployment.to_string()).ok();
     let (manifest, layer) = edge.manifests.find(target).await?;
     reply.came_from(layer);
-    match route(&manifest, &path, request.uri().query()) {
-        Route::File(found) => file(edge, request, reply, found, target.account).await,
-        Route::ErrorPage(found) => {
-            let body = body(edge, reply, found, target.account, None).await?;
-            Ok(reply.error_page(found.entry, body))
+    let fields = RequestFields(request.headers());
+    let asked = Asked { host: host.as_str(), path: &path, query: request.uri().query(), fields: &fields };
+    let answer = resolve(&manifest, &asked, &mut Trace::off());
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let mut response = match &answer.outcome {
+        Outcome::Moved { status, location, by_rule } if is_read || *by_rule => reply.moved(*status, location),
+        _ if !is_read => return Ok(reply.page(pages::METHOD_NOT_ALLOWED)),
+        Outcome::File(found) => file(edge, request, reply, *found, target.account).await?,
+        Outcome::Page { status, found } => {
+            let body = body(edge, reply, *found, target.account, None).await?;
+            reply.error_page(*status, found.entry, body)
         }
-        Route::Moved { location } => Ok(reply.moved(location)),
-        Route::Nothing => Ok(reply.page(pages::NOT_FOUND)),
-    }
+        Outcome::Nothing { status } => reply.page(pages::missing(*status)),
+        Outcome::Moved { .. } | Outcome::TooCostly => return Ok(reply.page(pages::TOO_LONG)),
+    };
+    dress(&mut response, &answer);
+    Ok(response)
 }
 
 async fn file(
@@ -105,11 +118,11 @@ async fn file(
     let Found { path, entry } = found;
     let etag = etag(&entry.digest);
     let part = match evaluate(request.headers(), !reply.is_head, &etag, entry.size) {
-        Outcome::Whole => None,
-        Outcome::Part(range) => Some(range),
-        Outcome::NotModified => return Ok(reply.not_modified(path, &etag)),
-        Outcome::PreconditionFailed => return Ok(reply.page(pages::PRECONDITION_FAILED)),
-        Outcome::Unsatisfiable => return Ok(reply.unsatisfiable(entry.size)),
+        conditions::Outcome::Whole => None,
+        conditions::Outcome::Part(range) => Some(range),
+        conditions::Outcome::NotModified => return Ok(reply.not_modified(path, &etag)),
+        conditions::Outcome::PreconditionFailed => return Ok(reply.page(pages::PRECONDITION_FAILED)),
+        conditions::Outcome::Unsatisfiable => return Ok(reply.unsatisfiable(entry.size)),
     };
     let body = body(edge, reply, found, account, part.clone()).await?;
     Ok(reply.file(path, entry, &etag, part.as_ref(), body))

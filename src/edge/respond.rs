@@ -87,9 +87,10 @@ impl Reply {
         self.finish(response, body)
     }
 
-    /// The site's own page for what is not there. Neither conditions nor ranges apply to it.
-    pub fn error_page(&self, entry: &FileEntry, body: FileBody) -> HttpResponse {
-        let mut response = self.begin(StatusCode::NOT_FOUND);
+    /// The site's own page for what is not there, or what a rule shows with a status of its own.
+    /// Neither conditions nor ranges apply to it.
+    pub fn error_page(&self, status: u16, entry: &FileEntry, body: FileBody) -> HttpResponse {
+        let mut response = self.begin(StatusCode::from_u16(status).unwrap_or(StatusCode::NOT_FOUND));
         response
             .insert_header((header::CONTENT_TYPE, media_type(entry)))
             .insert_header((header::CACHE_CONTROL, NO_STORE));
@@ -102,8 +103,9 @@ impl Reply {
         response.finish()
     }
 
-    pub fn moved(&self, location: String) -> HttpResponse {
-        let mut response = self.begin(StatusCode::PERMANENT_REDIRECT);
+    pub fn moved(&self, status: u16, location: &str) -> HttpResponse {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::PERMANENT_REDIRECT);
+        let mut response = self.begin(status);
         // Permanent for this deployment: the next one may have another file there.
         response
             .insert_header((header::CACHE_CONTROL, REVALIDATE))

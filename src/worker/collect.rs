@@ -5,6 +5,7 @@
 
 use crate::domain::digest::{Digest, Digester};
 use crate::domain::manifest::SitePath;
+use crate::domain::routing::sources::is_rule_file;
 use crate::worker::inside::{Inside, join, kind, size};
 use bytes::Bytes;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
@@ -213,12 +214,11 @@ fn is_private(name: &str, at_root: bool, origin: Origin) -> bool {
         return true;
     }
     // Rules for the host, which no host serves.
-    if at_root && matches!(name, "_redirects" | "_headers") {
+    if at_root && is_rule_file(name) {
         return true;
     }
     let hidden = name.starts_with('.') && name != ".well-known";
-    let settings =
-        matches!(name, "gv.toml" | "vercel.json" | "netlify.toml") || name.starts_with("wrangler.");
+    let settings = name == "gv.toml" || name.starts_with("wrangler.");
     origin == Origin::Repository && (hidden || name == "node_modules" || (at_root && settings))
 }
 

@@ -3,6 +3,7 @@
 
 use crate::app::lease::AdvanceError;
 use crate::domain::deployment::{Deployment, Failure, FailureCode};
+use crate::domain::routing::sources::Refused;
 use crate::ports::error::StoreError;
 use crate::ports::executor::ExecutorError;
 use crate::ports::source::SourceError;
@@ -84,6 +85,12 @@ impl Halt {
             SourceError::Stopped | SourceError::Internal(_) => String::new(),
         };
         Self::failed(code, message)
+    }
+}
+
+impl From<Refused> for Halt {
+    fn from(refused: Refused) -> Self {
+        Self::failed(FailureCode::ConfigurationInvalid, refused.to_string())
     }
 }
 

@@ -10,6 +10,8 @@ use crate::app::logs::LogWriter;
 use crate::domain::deployment::{Deployment, FailureCode, InvalidTransition, StepName};
 use crate::domain::manifest::Manifest;
 use crate::domain::repo::Commit;
+use crate::domain::routing::compile::Settings;
+use crate::domain::routing::rules::Rules;
 use crate::domain::settings::BuildSettings;
 use crate::ports::error::StoreErrorKind;
 use crate::ports::executor::JobLimits;
@@ -23,6 +25,7 @@ use crate::worker::failure::{Halt, Step};
 use crate::worker::inside::Inside;
 use crate::worker::output::{self, Moment, Site};
 use crate::worker::plan::{self, Plan};
+use crate::worker::rules::RuleFiles;
 use crate::worker::upload::{self, amount, files_of};
 use crate::worker::workspace::Workspace;
 use std::path::{Path, PathBuf};
@@ -43,6 +46,13 @@ struct Packing {
     /// Its length in bytes; `None`: stopped.
     packed: JoinHandle<std::io::Result<Option<u64>>>,
     _guard: DropGuard,
+}
+
+/// What is to be published.
+struct Built {
+    site: Site,
+    files: Vec<CollectedFile>,
+    rules: Rules,
 }
 
 /// How often a server that cannot be reached is asked.
@@ -74,11 +84,11 @@ impl Pipeline<'_> {
             return Err(Halt::Interrupted);
         }
         let (repository, plan) = planned?;
-        let (site, files, packing) = self.build(&fetched, repository, &plan, packing).await?;
+        let (built, packing) = self.build(&fetched, repository, &plan, packing).await?;
         timer.stop();
 
         let timer = Timer::start("upload");
-        let manifest = self.upload(&fetched, &plan, &site, &files, packing).await?;
+        let manifest = self.upload(&fetched, &plan, built, packing).await?;
         self.go_live(&manifest).await?;
         timer.stop();
         Ok(())
@@ -193,7 +203,11 @@ impl Pipeline<'_> {
         repository: Inside,
         plan: &Plan,
         mut packing: Packing,
-    ) -> Step<(Site, Vec<CollectedFile>, Packing)> {
+    ) -> Step<(Built, Packing)> {
+        let routing = Settings::from(&self.lease.deployment().settings);
+        let rule_files = RuleFiles::of_project(&repository, &plan.root);
+        // What is wrong before the build is told before the build.
+        rule_files.compile(routing)?;
         for note in &plan.notes {
             self.log.say(StepName::Build, note);
         }
@@ -211,6 +225,10 @@ impl Pipeline<'_> {
             self.run_commands(fetched, plan).await?;
         }
         let site = output::find(&repository, plan, started)?;
+        let rules = rule_files.with_published(&repository, &site.folder).compile(routing)?;
+        for note in &rules.notes {
+            self.log.say(StepName::Build, note.to_string());
+        }
         let files = self.collect(repository, &site).await?;
         if files.is_empty() {
             return Err(Halt::failed(
@@ -224,7 +242,7 @@ impl Pipeline<'_> {
                 "Warning: there is no index.html in what is published: the start page will be a 404.",
             );
         }
-        Ok((site, files, packing))
+        Ok((Built { site, files, rules: rules.rules }, packing))
     }
 
     /// The present moment by the file system's clock, which is what files are dated with.
@@ -279,10 +297,10 @@ impl Pipeline<'_> {
         &mut self,
         fetched: &Fetched,
         plan: &Plan,
-        site: &Site,
-        files: &[CollectedFile],
+        built: Built,
         packing: Packing,
     ) -> Step<Manifest> {
+        let Built { site, files, rules } = built;
         // A worker that slept past its lease finds its build done: it stores nothing of it.
         if self.lease.interruption().is_some() {
             return Err(Halt::Interrupted);
@@ -295,7 +313,7 @@ impl Pipeline<'_> {
         let storing = async {
             tokio::try_join!(
                 async {
-                    upload::store_files(&app, log, &deployment, files, &folder).await.map_err(Halt::storage)
+                    upload::store_files(&app, log, &deployment, &files, &folder).await.map_err(Halt::storage)
                 },
                 store_source(&app, &deployment, packing, &archive),
             )
@@ -309,12 +327,12 @@ impl Pipeline<'_> {
         stored.ok_or(Halt::Interrupted)??;
         let spa_fallback = plan.framework.and_then(|framework| framework.spa_fallback.as_deref());
         let spa_fallback = spa_fallback.filter(|_| site.origin == Origin::Build);
-        let manifest = upload::manifest(&deployment, files, spa_fallback);
+        let manifest = upload::manifest(&deployment, &files, spa_fallback, rules);
         if manifest.encode().len() as u64 > upload::MANIFEST_BYTES {
             return Err(Halt::failed(
                 FailureCode::LimitExceeded,
                 format!(
-                    "The list of the site's files is larger than {}: publish fewer files, or shorten their paths.",
+                    "The list of the site's files and rules is larger than {}: publish fewer files, or shorten their paths.",
                     amount(upload::MANIFEST_BYTES)
                 ),
             ));

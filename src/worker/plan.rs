@@ -2,10 +2,12 @@
 //! the person's settings before anything runs. Start with [`make`].
 
 use crate::domain::deployment::{Failure, FailureCode};
+use crate::domain::routing::compile::Settings;
 use crate::domain::settings::{BuildSettings, CommandLine, RelativeDir};
 use crate::worker::inside::{Inside, join};
 use crate::worker::package::{self, PackageJson, PackageManager, Tool};
 use crate::worker::presets::{Framework, Recognised, Runtime, presets};
+use crate::worker::rules::RuleFiles;
 use serde_json::Value;
 
 #[derive(Debug)]
@@ -225,15 +227,20 @@ impl Planner<'_> {
         if let Some(named) = &self.settings.output_dir {
             return Output::Named(join(self.root, named.as_str()));
         }
+        let routing = Settings::from(self.settings);
+        let published = RuleFiles::of_project(self.repository, self.root).publish(routing);
+        let published = published.map(|folder| join(self.root, folder.as_str()));
         let builds = commands.iter().any(|command| command.kind == CommandKind::Build);
         if !builds {
-            return Output::Source(self.source_folder());
+            let published = published.filter(|folder| self.repository.is_folder(folder));
+            return Output::Source(published.unwrap_or_else(|| self.source_folder()));
         }
         let mut folders =
             self.framework().map(|framework| self.preset_folders(framework)).unwrap_or_default();
         for folder in &mut folders {
             *folder = join(self.root, folder);
         }
+        folders.splice(0..0, published);
         Output::Built(folders)
     }
 
@@ -423,6 +430,20 @@ mod tests {
         assert_eq!(failure.code, FailureCode::ConfigurationInvalid);
         let failure = planned(&[("package.json", "{")], &BuildSettings::default()).unwrap_err();
         assert!(failure.message.starts_with("package.json is not valid JSON"), "{}", failure.message);
+    }
+
+    #[test]
+    fn a_netlify_toml_says_which_folder_is_published() {
+        let toml = ("netlify.toml", "[build]\npublish = \"./site/\"\n");
+        let output = |files: &[(&str, &str)]| planned(files, &BuildSettings::default()).unwrap().output;
+        assert_eq!(
+            output(&[toml, ("site/index.html", ""), ("index.html", "")]),
+            Output::Source("site".into())
+        );
+        assert_eq!(output(&[toml, ("index.html", "")]), Output::Source(".".into()));
+        assert_eq!(output(&[toml, VITE]), Output::Built(vec!["site".into(), "dist".into()]));
+        let outside = ("netlify.toml", "[build]\npublish = \"../../etc\"\n");
+        assert_eq!(output(&[outside, ("index.html", "")]), Output::Source(".".into()));
     }
 
     #[test]

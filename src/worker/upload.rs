@@ -10,6 +10,7 @@ use crate::domain::deployment::{Deployment, StepName};
 use crate::domain::id::DeploymentId;
 use crate::domain::manifest::{FileEntry, Manifest};
 use crate::domain::media_type;
+use crate::domain::routing::rules::Rules;
 use crate::ports::blobs::{Blobs, Body, Key};
 use crate::ports::error::{StoreError, StoreErrorKind};
 use crate::worker::collect::CollectedFile;
@@ -135,7 +136,12 @@ pub async fn stored_manifest(blobs: &dyn Blobs, id: DeploymentId) -> Result<Opti
 
 /// The table of contents for these files. `spa_fallback` counts where there is such a file and no
 /// 404.html.
-pub fn manifest(deployment: &Deployment, files: &[CollectedFile], spa_fallback: Option<&str>) -> Manifest {
+pub fn manifest(
+    deployment: &Deployment,
+    files: &[CollectedFile],
+    spa_fallback: Option<&str>,
+    rules: Rules,
+) -> Manifest {
     let entry = |file: &CollectedFile| FileEntry {
         digest: file.digest,
         size: file.size,
@@ -149,6 +155,7 @@ pub fn manifest(deployment: &Deployment, files: &[CollectedFile], spa_fallback: 
         account: deployment.account,
         project: deployment.project,
         spa_fallback: fallback.and_then(|path| files.get_key_value(path)).map(|(path, _)| path.clone()),
+        rules,
         files,
     }
 }

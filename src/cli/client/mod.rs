@@ -5,6 +5,7 @@
 
 pub mod connection;
 mod deploy;
+mod explain;
 mod follow;
 mod session;
 mod show;
@@ -46,6 +47,8 @@ pub enum ClientCommand {
     Inspect(show::OneArgs),
     /// Print a deployment's log.
     Logs(show::LogsArgs),
+    /// Tell which rule or file answers a request, and why the others did not.
+    Explain(explain::ExplainArgs),
     /// Stop a deployment that has not ended.
     Cancel(show::OneArgs),
     /// Open a deployment in the browser.
@@ -67,6 +70,7 @@ pub fn run(config: &ConfigArgs, command: ClientCommand) -> anyhow::Result<ExitCo
             ClientCommand::List(args) => show::list(config, &args).await,
             ClientCommand::Inspect(args) => show::inspect(config, &args).await,
             ClientCommand::Logs(args) => show::logs(config, &args).await,
+            ClientCommand::Explain(args) => explain::explain(config, &args).await,
             ClientCommand::Cancel(args) => show::cancel(config, &args).await,
             ClientCommand::Open(args) => show::open(config, &args).await,
             ClientCommand::Promote(args) => show::promote(config, &args).await,

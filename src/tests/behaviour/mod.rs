@@ -10,6 +10,7 @@ mod going_live;
 mod isolation;
 mod operations;
 mod pointers;
+mod routing;
 mod sharing;
 
 use super::support::git::{GitServer, Repository, borrowed, built_by};

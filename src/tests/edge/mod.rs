@@ -1,10 +1,11 @@
 //! The edge alone, over HTTP on a real port, above the embedded stores. `sites`: what a visitor
-//! gets. `layers`: how often storage is asked, and what happens when it fails. `hostile`: what
+//! gets. `routing`: what the site's rules make of it. `layers`: how often storage is asked, and what happens when it fails. `hostile`: what
 //! nobody should send. Here: the running edge that they share.
 
 mod hostile;
 mod layers;
 mod line;
+mod routing;
 mod sites;
 
 use gv::adapters::blobs::filesystem::FilesystemBlobs;
@@ -14,6 +15,7 @@ use gv::domain::digest::Digest;
 use gv::domain::host::{HostKind, Hostname, Pointer, PointerTarget};
 use gv::domain::id::{DeploymentId, ProjectId, UserId};
 use gv::domain::manifest::{FileEntry, Manifest, SitePath};
+use gv::domain::routing::rules::Rules;
 use gv::edge::{EdgePorts, EdgeSettings, serve};
 use gv::ports::blobs::{Blobs, Body, Key};
 use gv::ports::notices::{Notice, Notices};
@@ -61,6 +63,15 @@ impl Running {
 
     /// Stores a site and points the host at it, as a worker would, without telling anybody.
     async fn publish(&self, pointer: (&str, i64, HostKind), files: &[(&str, &[u8])]) -> Manifest {
+        self.publish_with(pointer, files, &Rules::default()).await
+    }
+
+    async fn publish_with(
+        &self,
+        pointer: (&str, i64, HostKind),
+        files: &[(&str, &[u8])],
+        rules: &Rules,
+    ) -> Manifest {
         let mut rng = rand::rng();
         let now = OffsetDateTime::UNIX_EPOCH;
         let account = UserId::new(now, &mut rng);
@@ -83,6 +94,7 @@ impl Running {
             account,
             project: ProjectId::new(now, &mut rng),
             spa_fallback: None,
+            rules: rules.clone(),
             files: files.iter().map(entry).collect(),
         };
         for (_, bytes) in files {

@@ -1,24 +1,12 @@
-//! What a site answers to a path: the plain dialect, which is what hosts of static files have in
-//! common. A pure function of the manifest; the fields and bytes of the answer are the edge's.
+//! Which file answers a path, before and behind all rules: the tables of static files (the
+//! project's `edge-routing` specification, section 3).
 //!
-//! Start with [`route`].
+//! Start with [`look`].
 
 use crate::domain::manifest::{FileEntry, Manifest, SitePath};
 use crate::domain::request_path::RequestPath;
+use crate::domain::routing::dialect::Dialect;
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route<'m> {
-    File(Found<'m>),
-    /// Nothing is at the path, and the site has a page that says so.
-    ErrorPage(Found<'m>),
-    /// The file goes by another name, for good. `location` is a path of the same site, in ASCII
-    /// that a header can hold, with the query of the request.
-    Moved {
-        location: String,
-    },
-    Nothing,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found<'m> {
@@ -26,45 +14,79 @@ pub struct Found<'m> {
     pub entry: &'m FileEntry,
 }
 
-/// What `manifest` has for `path`. A page has one address: without `.html`, and a folder's page
-/// with the slash. A file without extension wins over the `.html` beside it, which then stays at
-/// its own address.
-pub fn route<'m>(manifest: &'m Manifest, path: &RequestPath<'_>, query: Option<&str>) -> Route<'m> {
-    let Some(asked) = path.file() else {
-        return missing(manifest, path);
-    };
-    let moved = |address: &str| Route::Moved { location: location(address, query) };
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looked<'m> {
+    File(Found<'m>),
+    /// The file goes by another name. `location` is a path of the same site, in ASCII that a header
+    /// can hold, with the query of the request.
+    Moved {
+        location: String,
+    },
+    Nothing,
+}
+
+/// What there is for a path that a visitor asked for.
+pub fn look<'m>(manifest: &'m Manifest, path: &RequestPath<'_>, query: Option<&str>) -> Looked<'m> {
+    match manifest.rules.dialect {
+        Dialect::Cloudflare | Dialect::Plain => at_its_address(manifest, path, query),
+        Dialect::Vercel | Dialect::Netlify => file(manifest, path).map_or(Looked::Nothing, Looked::File),
+    }
+}
+
+/// What there is for the target of a rewrite: the same files, but under every name, since no
+/// visitor sees it.
+pub fn file<'m>(manifest: &'m Manifest, path: &RequestPath<'_>) -> Option<Found<'m>> {
+    let asked = path.file()?;
+    let rules = &manifest.rules;
+    let is_vercel = rules.dialect == Dialect::Vercel;
+    let exact = || find(manifest, asked);
+    let page = || find(manifest, &format!("{asked}.html")).filter(|_| !asked.is_empty());
+    let index = || find(manifest, &below(asked, "index.html"));
+    if path.is_folder() {
+        let shows_page = !is_vercel || rules.clean_urls && rules.trailing_slash == Some(true);
+        return index().or_else(|| page().filter(|_| shows_page));
+    }
+    let page = || page().filter(|_| !is_vercel || rules.clean_urls);
+    exact().or_else(page).or_else(index)
+}
+
+/// A page has one address: without `.html`, and a folder's page with the slash. A file without
+/// extension wins over the `.html` beside it, which then stays at its own address.
+fn at_its_address<'m>(manifest: &'m Manifest, path: &RequestPath<'_>, query: Option<&str>) -> Looked<'m> {
+    let Some(asked) = path.file() else { return Looked::Nothing };
+    let moved = |address: &str| Looked::Moved { location: location(address, query) };
     let index = || find(manifest, &below(asked, "index.html"));
     let page = || find(manifest, &format!("{asked}.html"));
     if path.is_folder() {
         if let Some(found) = index() {
-            return Route::File(found);
+            return Looked::File(found);
         }
         return match find(manifest, asked).or_else(page) {
             Some(found) => moved(address(manifest, found.path.as_str())),
-            None => missing(manifest, path),
+            None => Looked::Nothing,
         };
     }
     if let Some(found) = find(manifest, asked).or_else(page) {
         let address = address(manifest, found.path.as_str());
-        return if address == asked { Route::File(found) } else { moved(address) };
+        return if address == asked { Looked::File(found) } else { moved(address) };
     }
     match index() {
         Some(_) => moved(&format!("{asked}/")),
-        None => missing(manifest, path),
+        None => Looked::Nothing,
     }
 }
 
-fn missing<'m>(manifest: &'m Manifest, path: &RequestPath<'_>) -> Route<'m> {
-    if let Some(found) = manifest.spa_fallback.as_ref().and_then(|page| find(manifest, page.as_str())) {
-        return Route::File(found);
+/// The site's own page for what is not there: the nearest on the way up, or the root's.
+pub fn error_page<'m>(manifest: &'m Manifest, path: &RequestPath<'_>) -> Option<Found<'m>> {
+    match manifest.rules.dialect {
+        Dialect::Cloudflare | Dialect::Plain => {
+            path.folders().find_map(|folder| find(manifest, &below(folder, "404.html")))
+        }
+        Dialect::Vercel | Dialect::Netlify => find(manifest, "404.html"),
     }
-    path.folders()
-        .find_map(|folder| find(manifest, &below(folder, "404.html")))
-        .map_or(Route::Nothing, Route::ErrorPage)
 }
 
-fn find<'m>(manifest: &'m Manifest, path: &str) -> Option<Found<'m>> {
+pub fn find<'m>(manifest: &'m Manifest, path: &str) -> Option<Found<'m>> {
     manifest.files.get_key_value(path).map(|(path, entry)| Found { path, entry })
 }
 
@@ -114,7 +136,12 @@ const QUERY: &AsciiSet =
 
 fn location(address: &str, query: Option<&str>) -> String {
     // No segment of an address is empty, so this never begins with `//`.
-    let mut location = format!("/{}", utf8_percent_encode(address, SEGMENT));
+    located(&format!("/{}", utf8_percent_encode(address, SEGMENT)), query)
+}
+
+/// A path, as it was sent or encoded, with the query of the request, in what a header can hold.
+pub fn located(path: &str, query: Option<&str>) -> String {
+    let mut location = utf8_percent_encode(path, QUERY).to_string();
     if let Some(query) = query {
         location.push('?');
         location.extend(utf8_percent_encode(query, QUERY));
@@ -127,6 +154,7 @@ mod tests {
     use super::*;
     use crate::domain::digest::Digest;
     use crate::domain::id::{DeploymentId, ProjectId, UserId};
+    use crate::domain::routing::rules::Rules;
     use proptest::prelude::*;
     use time::OffsetDateTime;
 
@@ -144,21 +172,21 @@ mod tests {
             account: UserId::new(now, &mut rng),
             project: ProjectId::new(now, &mut rng),
             spa_fallback: None,
+            rules: Rules::default(),
             files: files.iter().map(|name| (SitePath::parse(name).unwrap(), entry(name))).collect(),
         }
     }
 
-    /// The answer in a word: `about.html`, `404 404.html`, `-> /about`, `nothing`.
+    /// The answer in a word: `about.html`, `-> /about`, `nothing`.
     fn answer(manifest: &Manifest, target: &str) -> String {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
-        match route(manifest, &RequestPath::parse(path).unwrap(), query) {
-            Route::File(found) => found.path.to_string(),
-            Route::ErrorPage(found) => format!("404 {}", found.path),
-            Route::Moved { location } => format!("-> {location}"),
-            Route::Nothing => "nothing".to_owned(),
+        match look(manifest, &RequestPath::parse(path).unwrap(), query) {
+            Looked::File(found) => found.path.to_string(),
+            Looked::Moved { location } => format!("-> {location}"),
+            Looked::Nothing => "nothing".to_owned(),
         }
     }
 
@@ -225,27 +253,6 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_404_page_upwards_answers_what_is_missing() {
-        let manifest = site(&["404.html", "docs/404.html", "docs/a/b.txt"]);
-        assert_eq!(answer(&manifest, "/x"), "404 404.html");
-        assert_eq!(answer(&manifest, "/docs/x"), "404 docs/404.html");
-        assert_eq!(answer(&manifest, "/docs/a/x/y"), "404 docs/404.html");
-        assert_eq!(answer(&manifest, "/docs/"), "404 docs/404.html");
-        assert_eq!(answer(&manifest, "/docs/a%2Fb.txt"), "404 docs/404.html");
-        assert_eq!(answer(&site(&["a/404.html"]), "/x"), "nothing");
-    }
-
-    #[test]
-    fn a_single_page_app_answers_every_unknown_path_with_its_shell() {
-        let mut manifest = site(&["index.html", "app.js", "404.html"]);
-        manifest.spa_fallback = SitePath::parse("index.html").ok();
-        assert_eq!(answer(&manifest, "/users/5"), "index.html");
-        assert_eq!(answer(&manifest, "/app.js"), "app.js");
-        manifest.spa_fallback = SitePath::parse("gone.html").ok();
-        assert_eq!(answer(&manifest, "/users/5"), "404 404.html");
-    }
-
-    #[test]
     fn redirects_never_leave_the_site() {
         let manifest = site(&[
             "evil.example/index.html",
@@ -286,14 +293,14 @@ mod tests {
             let manifest = site(&paths.iter().map(String::as_str).collect::<Vec<_>>());
             for path in &paths {
                 let mut target = location(path, None);
-                if let Route::Moved { location } =
-                    route(&manifest, &RequestPath::parse(&target).unwrap(), None)
+                if let Looked::Moved { location } =
+                    look(&manifest, &RequestPath::parse(&target).unwrap(), None)
                 {
                     target = location;
                 }
                 let parsed = RequestPath::parse(&target).unwrap();
-                match route(&manifest, &parsed, None) {
-                    Route::File(found) => prop_assert_eq!(found.path.as_str(), path.as_str()),
+                match look(&manifest, &parsed, None) {
+                    Looked::File(found) => prop_assert_eq!(found.path.as_str(), path.as_str()),
                     other => prop_assert!(false, "{} gives {:?}", target, other),
                 }
             }
@@ -308,7 +315,7 @@ mod tests {
                 "index.html", "a.html", "b/index.html", "evil.example/index.html", "\\/index.html", "é.html",
             ]);
             if let Ok(parsed) = RequestPath::parse(&path)
-                && let Route::Moved { location } = route(&manifest, &parsed, query.as_deref())
+                && let Looked::Moved { location } = look(&manifest, &parsed, query.as_deref())
             {
                 prop_assert!(location.starts_with('/') && !location.starts_with("//"));
                 prop_assert!(location.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'));

@@ -1,0 +1,193 @@
+//! `_headers`: fields for the answers to some paths (the project's `edge-routing` specification,
+//! section 5), and what holds for such fields wherever they were written.
+//!
+//! A line that cannot be used is left out, with a note that says why. Start with [`parse`].
+
+use crate::domain::routing::conditions::Guard;
+use crate::domain::routing::dialect::Dialect;
+use crate::domain::routing::pattern::{HostPattern, Pattern};
+use crate::domain::routing::redirects::host_and_path;
+use crate::domain::routing::rules::{Edit, HeaderRule, MAX_WEIGHT, Place, Weighs};
+use crate::domain::routing::sources::{HEADERS, Note, shown, tell};
+use crate::domain::routing::target::{Syntax, Template};
+use crate::domain::text::Invalid;
+use std::collections::HashMap;
+
+/// Of rules in a file.
+pub const MAX_RULES: usize = 1_000;
+/// Of a line, in characters.
+const LINE_CHARS: usize = 2_000;
+
+/// What no rule sets: fields of the connection, of the framing and of the answer's own meaning
+/// (the list of Netlify's documentation, and RFC 9110, 7.6.1).
+const NEVER: [&str; 16] = [
+    "accept-ranges",
+    "age",
+    "allow",
+    "alt-svc",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "date",
+    "keep-alive",
+    "location",
+    "server",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+/// What gv says about itself, and what its own conditional requests go by.
+const OWN: [&str; 3] = ["cache-status", "etag", "x-gv-deployment"];
+
+/// Reads a whole file.
+pub fn parse(text: &str, dialect: Dialect, into: &mut Collected, notes: &mut Vec<Note>) {
+    // `None`: what follows belongs to a rule that was refused, or to none.
+    let mut open: Option<HeaderRule> = None;
+    let mut is_refused = false;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if into.is_full() {
+            return;
+        }
+        if let Some(rule) = open.take_if(|_| opens_rule(line)) {
+            into.push(rule, notes);
+        }
+        let mut refuse = |why: &Invalid| {
+            tell(notes, Note::warning(HEADERS, Some(number), format!("{why}: ignored: {}", shown(line))));
+        };
+        if line.chars().count() > LINE_CHARS {
+            refuse(&Invalid::new(format!("has more than {LINE_CHARS} characters")));
+        } else if opens_rule(line) {
+            match rule(line, dialect, Place { file: HEADERS.to_owned(), line: number }) {
+                Ok(rule) => open = Some(rule),
+                Err(why) => refuse(&why),
+            }
+            is_refused = open.is_none();
+        } else if let Some(rule) = &mut open {
+            match edit(line, rule, dialect) {
+                Ok(edit) => rule.edits.push(edit),
+                Err(why) => refuse(&why),
+            }
+        } else if !is_refused {
+            refuse(&Invalid::new("belongs to no path"));
+        }
+    }
+    if let Some(rule) = open {
+        into.push(rule, notes);
+    }
+}
+
+fn opens_rule(line: &str) -> bool {
+    ["/", "https://", "http://"].iter().any(|start| line.starts_with(start))
+}
+
+/// The rules of a site, as they come in: those for the same paths are merged, and what sets nothing
+/// or is over a limit is left out.
+#[derive(Debug, Default)]
+pub struct Collected {
+    rules: Vec<HeaderRule>,
+    places: HashMap<(String, String), usize>,
+    weight: u64,
+    is_full: bool,
+}
+
+impl Collected {
+    pub fn push(&mut self, rule: HeaderRule, notes: &mut Vec<Note>) {
+        let mut ignore = |why: String| {
+            tell(notes, Note::warning(&rule.place.file, Some(rule.place.line), why));
+        };
+        if self.is_full {
+            return;
+        }
+        if rule.edits.is_empty() {
+            return ignore("sets no field: ignored".to_owned());
+        }
+        let identity = (rule.source.source.clone(), format!("{:?}", rule.host));
+        self.weight += rule.weight();
+        let count = self.rules.len();
+        let earlier = self.places.get(&identity).and_then(|at| self.rules.get_mut(*at));
+        if self.weight > MAX_WEIGHT || earlier.is_none() && count >= MAX_RULES {
+            self.is_full = true;
+            return ignore(format!(
+                "is over the limit of {MAX_RULES} rules, or makes them too large together: it and those \
+                 after it are ignored"
+            ));
+        }
+        match earlier {
+            Some(earlier) => earlier.edits.extend(rule.edits),
+            None => {
+                self.places.insert(identity, count);
+                self.rules.push(rule);
+            }
+        }
+    }
+
+    /// Nothing more will be taken.
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    pub fn into_rules(self) -> Vec<HeaderRule> {
+        self.rules
+    }
+}
+
+/// A rule for the paths that `source` is for, without fields so far.
+pub fn rule(source: &str, dialect: Dialect, place: Place) -> Result<HeaderRule, Invalid> {
+    let (host, path) = match source.split_once("://") {
+        Some((_, rest)) if !source.starts_with('/') => {
+            if dialect == Dialect::Netlify {
+                return Err(Invalid::new("is for a host, which Netlify does not know: a path is needed"));
+            }
+            let (host, path) = host_and_path(rest)?;
+            (Some(host), path)
+        }
+        _ => (None, source),
+    };
+    let source = Pattern::parse(path, dialect)?;
+    Ok(HeaderRule { place, host, source, guard: Guard::default(), edits: Vec::new() })
+}
+
+fn edit(line: &str, rule: &HeaderRule, dialect: Dialect) -> Result<Edit, Invalid> {
+    if let Some(name) = line.strip_prefix('!') {
+        return Ok(Edit { name: name_of(name.trim())?, value: None });
+    }
+    let (name, value) = line.split_once(':').ok_or_else(|| Invalid::new("has no colon"))?;
+    let value = value_of(value.trim())?;
+    let mut names: Vec<String> = Vec::new();
+    if dialect != Dialect::Netlify {
+        names.extend(rule.source.names().iter().cloned());
+        names.extend(rule.host.iter().flat_map(|host: &HostPattern| host.names.clone()));
+    }
+    Ok(Edit { name: name_of(name.trim())?, value: Some(Template::parse(value, Syntax::Colon, &names)) })
+}
+
+/// The name of a field that a rule may set, in lower case.
+pub fn name_of(name: &str) -> Result<String, Invalid> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || name.len() > 256 || !name.bytes().all(is_token) {
+        return Err(Invalid::new("has no name that a field can have (RFC 9110, 5.1)"));
+    }
+    let name = name.to_ascii_lowercase();
+    if NEVER.contains(&name.as_str()) || OWN.contains(&name.as_str()) || name.starts_with("proxy-") {
+        return Err(Invalid::new(format!("sets {name}, which is the server's alone")));
+    }
+    Ok(name)
+}
+
+/// The value of a field: not empty, on one line.
+pub fn value_of(value: &str) -> Result<&str, Invalid> {
+    if value.is_empty() {
+        return Err(Invalid::new("has an empty value"));
+    }
+    if value.chars().any(|c| c.is_control() && c != '\t') {
+        return Err(Invalid::new("has control characters in its value"));
+    }
+    Ok(value)
+}

@@ -1,0 +1,269 @@
+//! Regular expressions that strangers wrote, run so that none can hold a thread.
+//!
+//! Where the pattern allows, the time is linear in the text (`regex-lite`). Look-ahead and
+//! look-behind need backtracking (`fancy-regex`): its steps are counted, and it gives up. On top
+//! of both, each request has a [`Budget`] for all the patterns that it is compared with. Start
+//! with [`Matcher`].
+
+use crate::domain::text::Invalid;
+use fancy_regex::Regex as Backtracking;
+use regex_lite::Regex as Linear;
+use std::ops::Range;
+
+/// Of compiled programs, in bytes: the smallest that fits tells what a step may cost.
+const PROGRAM_BYTES: [usize; 3] = [8 * 1024, 32 * 1024, 128 * 1024];
+/// What a state of a program takes, in bytes, about.
+const STATE_BYTES: u64 = 32;
+/// How often a backtracking pattern may turn back.
+const BACKTRACKS: usize = 2_000;
+/// The longest text that a backtracking pattern is compared with, in bytes.
+const BACKTRACKED_BYTES: usize = 2_048;
+const BACKTRACKING_COST: u64 = 100_000;
+
+/// A compiled pattern. Two are equal when their texts are.
+pub struct Matcher {
+    text: String,
+    engine: Engine,
+    names: Vec<Option<String>>,
+    /// Steps for each byte of what it is compared with.
+    weight: u64,
+    /// What the program takes in memory, about.
+    bytes: u64,
+}
+
+enum Engine {
+    Linear(Linear),
+    Backtracking(Box<Backtracking>),
+}
+
+/// What comparing one request with patterns may cost, in steps.
+#[derive(Debug)]
+pub struct Budget {
+    left: u64,
+    is_spent: bool,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        // A tenth of a second or two at the worst; a thousand ordinary patterns take a tenth of it.
+        Self { left: 20_000_000, is_spent: false }
+    }
+}
+
+impl Budget {
+    /// Some pattern was not tried: what was found without it may be wrong.
+    pub fn is_spent(&self) -> bool {
+        self.is_spent
+    }
+
+    fn spend(&mut self, steps: u64) -> bool {
+        match self.left.checked_sub(steps) {
+            Some(left) => self.left = left,
+            None => self.is_spent = true,
+        }
+        !self.is_spent
+    }
+}
+
+/// Where each group of a match lies, the whole first.
+pub type Groups = Vec<Option<Range<usize>>>;
+
+impl Matcher {
+    /// Compiles a pattern in the syntax that JavaScript, Rust and others share.
+    pub fn new(text: &str) -> Result<Self, Invalid> {
+        let mut problem = String::new();
+        for bytes in PROGRAM_BYTES {
+            match regex_lite::RegexBuilder::new(text).size_limit(bytes).build() {
+                Ok(regex) => {
+                    let names = regex.capture_names().map(|name| name.map(str::to_owned)).collect();
+                    let weight = (bytes as u64 / STATE_BYTES).min(2 * text.len() as u64 + 8);
+                    let weight = if bytes == PROGRAM_BYTES[0] { weight } else { bytes as u64 / STATE_BYTES };
+                    let is_small = bytes == PROGRAM_BYTES[0];
+                    let bytes = if is_small { 500 + 60 * text.len() as u64 } else { bytes as u64 };
+                    return Ok(Self {
+                        text: text.to_owned(),
+                        engine: Engine::Linear(regex),
+                        names,
+                        weight,
+                        bytes,
+                    });
+                }
+                Err(error) => problem = error.to_string(),
+            }
+        }
+        if !looks_around(text) {
+            return Err(Invalid::new(format!("is no pattern that can be used: {problem}")));
+        }
+        let built = fancy_regex::RegexBuilder::new(text)
+            .backtrack_limit(BACKTRACKS)
+            .delegate_size_limit(PROGRAM_BYTES[2])
+            .delegate_dfa_size_limit(PROGRAM_BYTES[2])
+            .build();
+        let regex = built
+            .map_err(|error| Invalid::new(format!("is no pattern that can be used: {}", one_line(&error))))?;
+        let names = regex.capture_names().map(|name| name.map(str::to_owned)).collect();
+        let engine = Engine::Backtracking(Box::new(regex));
+        let bytes = 20_000 + 600 * text.len() as u64;
+        Ok(Self { text: text.to_owned(), engine, names, weight: 64, bytes })
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What it takes in memory, in bytes, about.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether it needs more than linear time.
+    pub fn is_backtracking(&self) -> bool {
+        matches!(self.engine, Engine::Backtracking(_))
+    }
+
+    /// The names of its groups, the whole first, which has none.
+    pub fn names(&self) -> impl Iterator<Item = Option<&str>> {
+        self.names.iter().map(Option::as_deref)
+    }
+
+    /// Finds the pattern in `text`. What cannot be decided within the bounds does not match.
+    pub fn find(&self, text: &str, budget: &mut Budget) -> Option<Groups> {
+        if !budget.spend(self.weight * (text.len() as u64 + 16)) {
+            return None;
+        }
+        match &self.engine {
+            Engine::Linear(regex) => {
+                let found = regex.captures(text)?;
+                Some((0..found.len()).map(|at| found.get(at).map(|group| group.range())).collect())
+            }
+            Engine::Backtracking(regex) => {
+                if text.len() > BACKTRACKED_BYTES || !budget.spend(BACKTRACKING_COST) {
+                    return None;
+                }
+                let found = regex.captures(text).ok()??;
+                Some((0..found.len()).map(|at| found.get(at).map(|group| group.range())).collect())
+            }
+        }
+    }
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Clone for Matcher {
+    fn clone(&self) -> Self {
+        let engine = match &self.engine {
+            Engine::Linear(regex) => Engine::Linear(regex.clone()),
+            Engine::Backtracking(regex) => Engine::Backtracking(regex.clone()),
+        };
+        Self {
+            text: self.text.clone(),
+            engine,
+            names: self.names.clone(),
+            weight: self.weight,
+            bytes: self.bytes,
+        }
+    }
+}
+
+impl std::fmt::Debug for Matcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "/{}/", self.text)
+    }
+}
+
+impl serde::Serialize for Matcher {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.text)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Matcher {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::new(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
+fn looks_around(text: &str) -> bool {
+    ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|mark| text.contains(mark))
+}
+
+fn one_line(error: &fancy_regex::Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The text as a pattern that matches it and nothing else.
+pub fn escaped(text: &str) -> String {
+    regex_lite::escape(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn finds(pattern: &str, text: &str) -> bool {
+        Matcher::new(pattern).unwrap().find(text, &mut Budget::default()).is_some()
+    }
+
+    #[test]
+    fn groups_are_found_with_and_without_look_ahead() {
+        for pattern in ["^/a/([^/]+)/(.*)$", "^/a/(?!x)([^/]+)/(.*)$"] {
+            let found = Matcher::new(pattern).unwrap().find("/a/bé/c/d", &mut Budget::default()).unwrap();
+            assert_eq!(found, [Some(0..10), Some(3..6), Some(7..10)], "{pattern}");
+            assert!(!finds(pattern, "/b/c/d"));
+        }
+        assert!(!finds("^/a/(?!x)([^/]+)$", "/a/xy"));
+    }
+
+    #[test]
+    fn no_pattern_holds_a_thread() {
+        let text = "a".repeat(2_000);
+        for pattern in [
+            "^((a+)+)b$",
+            "^(?:(?:a+)+)b$",
+            "^(?!x)((a+)+)b$",
+            "^(?=(a+))((?:a|aa)+)+b$",
+            "^(?:(?!b)a|aa?)+(?!.*a)b$",
+            "^(a*)*(a*)*(a*)*(?=b)b$",
+        ] {
+            let matcher = Matcher::new(pattern).unwrap();
+            let began = Instant::now();
+            assert!(matcher.find(&text, &mut Budget::default()).is_none(), "{pattern}");
+            assert!(began.elapsed() < Duration::from_secs(2), "{pattern}: {:?}", began.elapsed());
+        }
+    }
+
+    #[test]
+    fn programs_that_are_too_large_and_what_is_no_pattern_are_refused() {
+        for bad in ["(a{1000}){1000}", "(", "\\1", "[z-a]", "(?<x", "(?!"] {
+            assert!(Matcher::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn compiling_is_bounded_too() {
+        let deep = format!("{}a{}", "(?:".repeat(2_000), ")".repeat(2_000));
+        let deep_ahead = format!("(?!{deep})");
+        for heavy in ["(?!a{1000}{1000}{100})b", "(?=(?:[a-z]{900}){900})", &deep, &deep_ahead] {
+            let began = Instant::now();
+            drop(Matcher::new(heavy));
+            assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        }
+    }
+
+    #[test]
+    fn a_request_that_costs_too_much_is_not_compared_any_more() {
+        let matcher = Matcher::new("^(?:a{0,30}){0,30}b$").unwrap();
+        let mut budget = Budget::default();
+        let began = Instant::now();
+        for _ in 0..100_000 {
+            matcher.find(&"a".repeat(8_000), &mut budget);
+        }
+        assert!(budget.is_spent());
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    }
+}
