@@ -106,9 +106,9 @@ pub async fn read(
         .streaming(body))
 }
 
-/// The log as a body. It is read by a task of its own, since a reader that hangs up must not cut a
-/// query in half (see [`Api::run`]); the short channel between them holds the task to the reader's
-/// pace.
+/// The log as a body. It is read by a task on the process's own runtime, where the query of a reader
+/// who hangs up may be dropped (see [`Api::run`]); the short channel between them holds the task to
+/// the reader's pace.
 fn pumped(
     api: &Api,
     deployment: Deployment,

@@ -22,7 +22,6 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The first pause after a failed call; each further one is twice as long, up to `LOOK`.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-#[expect(clippy::large_enum_variant, reason = "one lives for minutes: nobody keeps many of these")]
 pub enum Taken {
     Lease(Lease),
     /// So many workers lost it that it is only to end as failed.

@@ -20,8 +20,9 @@ pub enum Notice {
 pub trait Notices: Send + Sync {
     async fn publish(&self, notice: &Notice) -> Result<(), StoreError>;
 
-    /// Hears all notices that are published after this returns, and goes on by itself after a
-    /// lost connection, which it reports as [`Heard::Gap`].
+    /// Hears all notices from a moment on that may come soon after this returns, and goes on by
+    /// itself after a lost connection. Where it may have missed some, at its beginning too, it says
+    /// [`Heard::Gap`] once it hears.
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError>;
 }
 
