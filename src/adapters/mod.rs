@@ -7,5 +7,7 @@ pub mod cache;
 pub mod clock;
 pub mod database;
 pub mod executor;
+mod outage;
 pub mod queue;
 pub mod source;
+mod tls;

@@ -14,10 +14,14 @@ use crate::domain::routing::dialect::Dialect;
 use crate::domain::routing::request::{Asked, Fields};
 use crate::domain::routing::resolve::{Answer, Outcome, resolve};
 use crate::domain::routing::trace::{Step, Trace};
+use crate::ports::error::{StoreError, StoreErrorKind};
 use actix_web::web::{Data, Json, Path};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
+/// Requests that are explained at the same time.
+static EXPLAINING: Semaphore = Semaphore::const_new(2);
 /// Of `path`, in bytes: what the edge takes.
 const MAX_PATH: usize = 16 * 1024;
 
@@ -107,8 +111,13 @@ pub async fn explain(
     let host = host.unwrap_or(own);
     let explained = api
         .run(|app| async move {
+            // A manifest may be large, and its rules costly: few are explained at the same time.
+            let _place = EXPLAINING.acquire().await;
             let Some(manifest) = app.manifest(deployment.id).await? else { return Ok(None) };
-            Ok(Some(view(&manifest, path, &host, &fields)))
+            let viewing = move || view(&manifest, path, &host, &fields);
+            let viewed = tokio::task::spawn_blocking(viewing).await;
+            let fell = |error| StoreError::new(StoreErrorKind::Internal, "explaining a request", error);
+            viewed.map(Some).map_err(fell)
         })
         .await?;
     explained.ok_or_else(not_ready).map(Json)

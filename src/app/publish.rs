@@ -16,8 +16,6 @@ use rand::Rng;
 use std::time::Duration;
 use tracing::Instrument;
 
-/// A pointer is a few hundred bytes of JSON; an object larger than this is none.
-const POINTER_BYTES: u64 = 64 * 1024;
 /// How often one call tries to be the last writer of a host that others move at the same time.
 const ROUNDS: u32 = 20;
 /// Hosts that are published at the same time.
@@ -140,7 +138,7 @@ impl App {
                 tokio::time::sleep(Duration::from_millis(pause)).await;
             }
             let reading = "reading a pointer";
-            let stored = match within(OBJECT, reading, self.blobs.get(&key, POINTER_BYTES)).await {
+            let stored = match within(OBJECT, reading, self.blobs.get(&key, Pointer::MAX_BYTES)).await {
                 Ok(object) => Stored::read(&record, object),
                 Err(error) if error.kind == StoreErrorKind::Corrupt => {
                     self.overwrite(&key, &record).await?;

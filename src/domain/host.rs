@@ -80,6 +80,11 @@ pub struct PointerTarget {
     pub deployment: DeploymentId,
 }
 
+impl Pointer {
+    /// Of an encoded pointer, which takes a few hundred: an object larger than this is none.
+    pub const MAX_BYTES: u64 = 64 * 1024;
+}
+
 impl From<&HostRecord> for Pointer {
     fn from(record: &HostRecord) -> Self {
         let target = match (record.account, record.project, record.deployment) {

@@ -14,8 +14,6 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-/// Of an encoded manifest, in bytes: beyond, it is no manifest.
-const MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// Larger ones go past the shared cache.
 const MAX_CACHED_BYTES: usize = 1024 * 1024;
 /// Manifests that are read and unpacked at the same time.
@@ -91,7 +89,7 @@ impl Manifests {
                     }
                 }
             }
-            let bytes = match layers.read(&key, MAX_BYTES).await {
+            let bytes = match layers.read(&key, Manifest::MAX_BYTES).await {
                 Ok(Some(bytes)) => bytes,
                 // Its pointer came later, so it was deleted: soon the pointer will say so.
                 Ok(None) => {

@@ -9,6 +9,7 @@ use crate::domain::routing::resolve::{Outcome, resolve};
 use crate::domain::routing::trace::Trace;
 use crate::edge::Edge;
 use crate::edge::conditions::{self, evaluate};
+use crate::edge::fingerprint::is_fingerprinted;
 use crate::edge::layers::{Failure, Layer};
 use crate::edge::pages;
 use crate::edge::respond::{FileBody, Reply, etag};
@@ -96,7 +97,7 @@ async fn answer(
     let mut response = match &answer.outcome {
         Outcome::Moved { status, location, by_rule } if is_read || *by_rule => reply.moved(*status, location),
         _ if !is_read => return Ok(reply.page(pages::METHOD_NOT_ALLOWED)),
-        Outcome::File(found) => file(edge, request, reply, *found, target.account).await?,
+        Outcome::File(found) => file(edge, request, reply, (&path, *found), target.account).await?,
         Outcome::Page { status, found } => {
             let body = body(edge, reply, *found, target.account, None).await?;
             reply.error_page(*status, found.entry, body)
@@ -112,20 +113,23 @@ async fn file(
     edge: &Edge,
     request: &HttpRequest,
     reply: &mut Reply,
-    found: Found<'_>,
+    (asked, found): (&RequestPath<'_>, Found<'_>),
     account: UserId,
 ) -> Result<HttpResponse, Failure> {
-    let Found { path, entry } = found;
+    let entry = found.entry;
+    // Under another address than its own, a name's hash says nothing: the next deployment may show
+    // another file there.
+    let lasts = asked.file() == Some(found.path.as_str()) && is_fingerprinted(found.path);
     let etag = etag(&entry.digest);
     let part = match evaluate(request.headers(), !reply.is_head, &etag, entry.size) {
         conditions::Outcome::Whole => None,
         conditions::Outcome::Part(range) => Some(range),
-        conditions::Outcome::NotModified => return Ok(reply.not_modified(path, &etag)),
+        conditions::Outcome::NotModified => return Ok(reply.not_modified(lasts, &etag)),
         conditions::Outcome::PreconditionFailed => return Ok(reply.page(pages::PRECONDITION_FAILED)),
         conditions::Outcome::Unsatisfiable => return Ok(reply.unsatisfiable(entry.size)),
     };
     let body = body(edge, reply, found, account, part.clone()).await?;
-    Ok(reply.file(path, entry, &etag, part.as_ref(), body))
+    Ok(reply.file(lasts, entry, &etag, part.as_ref(), body))
 }
 
 /// The bytes to send; the reply learns where they came from.

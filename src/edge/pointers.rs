@@ -29,7 +29,6 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_secs(1);
 /// For how long after a failure the next one is to be expected: news then waits for no visitor.
 const OUTAGE: Duration = Duration::from_secs(10);
-const MAX_POINTER_BYTES: u64 = 64 * 1024;
 
 pub struct Pointers {
     held: Arc<Held>,
@@ -120,7 +119,7 @@ impl Pointers {
                 return Ok(Sighting { pointer: Some(held.take(pointer, fresh)), layer: Layer::Cache });
             }
             let key = Key::host(&host);
-            let stored = match layers.read(&key, MAX_POINTER_BYTES).await {
+            let stored = match layers.read(&key, Pointer::MAX_BYTES).await {
                 Ok(None) => {
                     let pointer = held.take_absence(&host, fresh);
                     return Ok(Sighting { pointer, layer: Layer::Storage });

@@ -3,8 +3,7 @@
 //! A HEAD gets what a GET would get, without the body. Start with [`Reply`].
 
 use crate::domain::digest::Digest;
-use crate::domain::manifest::{FileEntry, SitePath};
-use crate::edge::fingerprint::is_fingerprinted;
+use crate::domain::manifest::FileEntry;
 use crate::edge::layers::Layer;
 use crate::edge::pages::{Page, UNSATISFIABLE};
 use crate::ports::error::StoreError;
@@ -64,10 +63,11 @@ impl Reply {
         self.layer = Some(if self.is_stale { layer.max(Layer::Stale) } else { layer });
     }
 
-    /// A file with 200, or a part of it with 206; `body` are those bytes.
+    /// A file with 200, or a part of it with 206; `body` are those bytes. `lasts`: it is the same for
+    /// ever under this address.
     pub fn file(
         &self,
-        path: &SitePath,
+        lasts: bool,
         entry: &FileEntry,
         etag: &str,
         part: Option<&Range<u64>>,
@@ -77,7 +77,7 @@ impl Reply {
             self.begin(if part.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
         response
             .insert_header((header::CONTENT_TYPE, media_type(entry)))
-            .insert_header((header::CACHE_CONTROL, lifetime(path)))
+            .insert_header((header::CACHE_CONTROL, lifetime(lasts)))
             .insert_header((header::ETAG, etag))
             .insert_header((header::ACCEPT_RANGES, "bytes"));
         if let Some(Range { start, end }) = part {
@@ -97,9 +97,9 @@ impl Reply {
         self.finish(response, body)
     }
 
-    pub fn not_modified(&self, path: &SitePath, etag: &str) -> HttpResponse {
+    pub fn not_modified(&self, lasts: bool, etag: &str) -> HttpResponse {
         let mut response = self.begin(StatusCode::NOT_MODIFIED);
-        response.insert_header((header::CACHE_CONTROL, lifetime(path))).insert_header((header::ETAG, etag));
+        response.insert_header((header::CACHE_CONTROL, lifetime(lasts))).insert_header((header::ETAG, etag));
         response.finish()
     }
 
@@ -180,8 +180,8 @@ fn cache_status(layer: Layer) -> HeaderValue {
     })
 }
 
-fn lifetime(path: &SitePath) -> HeaderValue {
-    if is_fingerprinted(path) { FOR_EVER } else { REVALIDATE }
+fn lifetime(lasts: bool) -> HeaderValue {
+    if lasts { FOR_EVER } else { REVALIDATE }
 }
 
 /// The manifest comes from outside: what no header can hold is plain bytes.

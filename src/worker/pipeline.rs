@@ -328,12 +328,12 @@ impl Pipeline<'_> {
         let spa_fallback = plan.framework.and_then(|framework| framework.spa_fallback.as_deref());
         let spa_fallback = spa_fallback.filter(|_| site.origin == Origin::Build);
         let manifest = upload::manifest(&deployment, &files, spa_fallback, rules);
-        if manifest.encode().len() as u64 > upload::MANIFEST_BYTES {
+        if manifest.encode().len() as u64 > Manifest::MAX_BYTES {
             return Err(Halt::failed(
                 FailureCode::LimitExceeded,
                 format!(
                     "The list of the site's files and rules is larger than {}: publish fewer files, or shorten their paths.",
-                    amount(upload::MANIFEST_BYTES)
+                    amount(Manifest::MAX_BYTES)
                 ),
             ));
         }

@@ -19,8 +19,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What edges read at most, in bytes: 50,000 files with ordinary paths make a quarter of it.
-pub const MANIFEST_BYTES: u64 = 32 * 1024 * 1024;
 /// After so many bytes or objects the log is told how far it is.
 const BATCH_BYTES: u64 = 64 * 1024 * 1024;
 const BATCH_OBJECTS: usize = 512;
@@ -127,7 +125,9 @@ pub async fn store_manifest(app: &App, manifest: Manifest) -> Result<Manifest, S
 /// The manifest that an earlier attempt stored, if one came so far.
 pub async fn stored_manifest(blobs: &dyn Blobs, id: DeploymentId) -> Result<Option<Manifest>, StoreError> {
     let key = Key::manifest(id);
-    let Some(object) = patiently(CALL, || blobs.get(&key, MANIFEST_BYTES)).await? else { return Ok(None) };
+    let Some(object) = patiently(CALL, || blobs.get(&key, Manifest::MAX_BYTES)).await? else {
+        return Ok(None);
+    };
     let manifest = Manifest::decode(&object.bytes, id);
     manifest
         .map(Some)

@@ -38,7 +38,7 @@ impl Server {
         })?;
         config.connect_timeout(PATIENCE).tcp_user_timeout(PATIENCE * 4).application_name("gv");
         config.ssl_mode(if wants_tls { SslMode::Require } else { SslMode::Disable });
-        let tls = if wants_tls { Some(system_roots()?) } else { None };
+        let tls = if wants_tls { Some(tls()?) } else { None };
         Ok(Self { config: Arc::new(config), tls })
     }
 
@@ -105,17 +105,9 @@ fn take_sslmode(url: &mut Url) -> Result<bool, StoreError> {
     Ok(wants_tls)
 }
 
-fn system_roots() -> Result<MakeRustlsConnect, StoreError> {
-    let (tls, unusable) = MakeRustlsConnect::with_native_certs().map_err(|_| {
-        invalid_url(
-            "asks for TLS, but this system has no root certificates: install ca-certificates or set \
-             SSL_CERT_FILE",
-        )
-    })?;
-    if !unusable.is_empty() {
-        tracing::warn!(count = unusable.len(), "some of the system's root certificates cannot be read");
-    }
-    Ok(tls)
+fn tls() -> Result<MakeRustlsConnect, StoreError> {
+    let config = crate::adapters::tls::client_config().map_err(|how| invalid_url(&how))?;
+    Ok(MakeRustlsConnect::new(config))
 }
 
 fn refused(error: &tokio_postgres::Error) -> ConnectionError {

@@ -14,6 +14,11 @@ pub struct FieldEdit {
     pub values: Vec<String>,
 }
 
+/// Of one answer: no client takes more.
+const MAX_FIELDS: usize = 128;
+/// Of values that are joined into one field, in bytes.
+const MAX_JOINED: usize = 64 * 1024;
+
 /// Fields as they are put together.
 pub struct Fields {
     dialect: Dialect,
@@ -46,6 +51,9 @@ impl Fields {
                 self.replace(name, Vec::new());
                 continue;
             };
+            if self.edits.len() >= MAX_FIELDS {
+                return;
+            }
             let value = template.fill(values);
             let adds = match self.dialect {
                 Dialect::Cloudflare => !self.own.iter().any(|own| own == name),
@@ -70,12 +78,15 @@ impl Fields {
         let Some(edit) = self.edits.iter_mut().find(|edit| edit.name == name) else {
             return self.replace(name, vec![value]);
         };
+        let is_full = edit.values.len() >= MAX_FIELDS;
         match edit.values.last_mut() {
             // Cookies may hold commas: each is a field (RFC 6265, 3).
+            Some(last) if name != "set-cookie" && last.len() + value.len() > MAX_JOINED => {}
             Some(last) if name != "set-cookie" => {
                 last.push_str(", ");
                 last.push_str(&value);
             }
+            _ if is_full => {}
             _ => edit.values.push(value),
         }
     }

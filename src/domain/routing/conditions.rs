@@ -98,6 +98,9 @@ impl Guard {
 
 impl Condition {
     fn holds<'c>(&'c self, asked: &Asked<'_>, values: &mut Values<'c>, budget: &mut Budget) -> bool {
+        if !budget.spend(self.cost(asked)) {
+            return false;
+        }
         match self {
             Self::Header(name, test) => test.holds(asked.field(name).as_deref(), values, budget),
             Self::Cookie(name, test) => test.holds(asked.cookie(name).as_deref(), values, budget),
@@ -118,6 +121,22 @@ impl Condition {
         }
     }
 
+    /// Of looking for what is asked, in steps: what the visitor sent is read for each name.
+    fn cost(&self, asked: &Asked<'_>) -> u64 {
+        let sent = |name: &str| asked.fields.values(name).iter().map(|value| value.len()).sum::<usize>();
+        let (bytes, times) = match self {
+            Self::Header(name, _) => (sent(name), 1),
+            Self::Query(..) => (asked.query.map_or(0, str::len), 1),
+            Self::Host(_) => (asked.host.len(), 1),
+            Self::Language(wanted) | Self::Country(wanted) => {
+                (sent("cookie") + sent("accept-language"), 1 + wanted.len() / 16)
+            }
+            Self::Cookie(..) => (sent("cookie"), 1),
+            Self::AnyCookie(names) => (sent("cookie"), names.len()),
+        };
+        (bytes as u64 + 16).saturating_mul(times as u64)
+    }
+
     fn note(&self, varies: &mut Varies) {
         match self {
             Self::Header(name, _) => varies.add(name),
@@ -136,7 +155,7 @@ impl Condition {
             Self::Header(_, test) | Self::Cookie(_, test) | Self::Query(_, test) | Self::Host(test) => {
                 test.weight()
             }
-            Self::Language(_) | Self::Country(_) | Self::AnyCookie(_) => 0,
+            Self::Language(list) | Self::Country(list) | Self::AnyCookie(list) => 60 * list.len() as u64,
         };
         200 + matcher
     }

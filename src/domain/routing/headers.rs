@@ -175,7 +175,9 @@ pub fn name_of(name: &str) -> Result<String, Invalid> {
         return Err(Invalid::new("has no name that a field can have (RFC 9110, 5.1)"));
     }
     let name = name.to_ascii_lowercase();
-    if NEVER.contains(&name.as_str()) || OWN.contains(&name.as_str()) || name.starts_with("proxy-") {
+    let is_proxys = ["proxy-", "x-accel-", "x-sendfile", "x-lighttpd-send-file", "x-reproxy-url"];
+    let is_proxys = is_proxys.iter().any(|begin| name.starts_with(begin));
+    if NEVER.contains(&name.as_str()) || OWN.contains(&name.as_str()) || is_proxys {
         return Err(Invalid::new(format!("sets {name}, which is the server's alone")));
     }
     Ok(name)

@@ -38,6 +38,10 @@ impl<'a> Node<'a> {
         self.lines.line(self.offset())
     }
 
+    pub fn is_text(&self) -> bool {
+        self.text.starts_with('"')
+    }
+
     /// What is wrong here.
     pub fn refuse(&self, message: impl Into<String>) -> Refused {
         let (line, column) = position(self.document, self.offset());

@@ -6,7 +6,7 @@
 //! with [`Matcher`].
 
 use crate::domain::text::Invalid;
-use fancy_regex::Regex as Backtracking;
+use fancy_regex::{Expr, Regex as Backtracking};
 use regex_lite::Regex as Linear;
 use std::ops::Range;
 
@@ -19,6 +19,9 @@ const BACKTRACKS: usize = 2_000;
 /// The longest text that a backtracking pattern is compared with, in bytes.
 const BACKTRACKED_BYTES: usize = 2_048;
 const BACKTRACKING_COST: u64 = 100_000;
+/// What going through a backtracking pattern once may take, in steps: turning back is counted by the
+/// engine, going on is not, and a counted repetition of what is empty goes on without an end in sight.
+const MAX_PASS: u64 = 20_000;
 
 /// A compiled pattern. Two are equal when their texts are.
 pub struct Matcher {
@@ -56,7 +59,7 @@ impl Budget {
         self.is_spent
     }
 
-    fn spend(&mut self, steps: u64) -> bool {
+    pub(super) fn spend(&mut self, steps: u64) -> bool {
         match self.left.checked_sub(steps) {
             Some(left) => self.left = left,
             None => self.is_spent = true,
@@ -94,13 +97,17 @@ impl Matcher {
         if !looks_around(text) {
             return Err(Invalid::new(format!("is no pattern that can be used: {problem}")));
         }
+        let unusable = |why: &str| Invalid::new(format!("is no pattern that can be used: {why}"));
+        let tree = Expr::parse_tree(text).map_err(|error| unusable(&one_line(&error)))?;
+        if pass(&tree.expr, false) > MAX_PASS {
+            return Err(unusable("it repeats too much for one that looks ahead"));
+        }
         let built = fancy_regex::RegexBuilder::new(text)
             .backtrack_limit(BACKTRACKS)
             .delegate_size_limit(PROGRAM_BYTES[2])
             .delegate_dfa_size_limit(PROGRAM_BYTES[2])
             .build();
-        let regex = built
-            .map_err(|error| Invalid::new(format!("is no pattern that can be used: {}", one_line(&error))))?;
+        let regex = built.map_err(|error| unusable(&one_line(&error)))?;
         let names = regex.capture_names().map(|name| name.map(str::to_owned)).collect();
         let engine = Engine::Backtracking(Box::new(regex));
         let bytes = 20_000 + 600 * text.len() as u64;
@@ -187,6 +194,30 @@ impl<'de> serde::Deserialize<'de> for Matcher {
     }
 }
 
+/// What going through a pattern once takes at most, in steps. A repetition without a bound takes a byte
+/// each time, and so do those within it, of the same text; one that is counted may take none, and what
+/// looks ahead reads the text anew.
+fn pass(expr: &Expr, is_reading: bool) -> u64 {
+    let sum = |parts: &[Expr]| parts.iter().map(|part| pass(part, is_reading)).fold(1, u64::saturating_add);
+    match expr {
+        Expr::Concat(parts) | Expr::Alt(parts) => sum(parts),
+        Expr::Group(inner) | Expr::AtomicGroup(inner) => pass(inner, is_reading).saturating_add(1),
+        Expr::LookAround(inner, _) => pass(inner, false).saturating_add(1),
+        Expr::Repeat { child, lo, hi: usize::MAX, .. } => {
+            let times = if is_reading { 1 } else { BACKTRACKED_BYTES as u64 };
+            pass(child, true).saturating_mul(times.max(*lo as u64))
+        }
+        Expr::Repeat { child, hi, .. } => pass(child, is_reading).saturating_mul((*hi as u64).max(1)),
+        Expr::Literal { .. }
+        | Expr::Any { .. }
+        | Expr::Assertion(_)
+        | Expr::Delegate { .. }
+        | Expr::Empty => 1,
+        // Back-references, conditions and what is yet to come: no pattern of a rule file needs them.
+        _ => u64::MAX,
+    }
+}
+
 fn looks_around(text: &str) -> bool {
     ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|mark| text.contains(mark))
 }
@@ -241,6 +272,25 @@ mod tests {
     fn programs_that_are_too_large_and_what_is_no_pattern_are_refused() {
         for bad in ["(a{1000}){1000}", "(", "\\1", "[z-a]", "(?<x", "(?!"] {
             assert!(Matcher::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_would_go_on_and_on_without_turning_back_is_refused() {
+        for endless in [
+            "^/((?:(?:(?:(?=a)(?=a)){9999}){9999}){9999}a)$",
+            "^(?:(?=a){1000}){1000}",
+            "^(?:(?=.*b).)*$",
+            "^(?=a)(a)\\1$",
+        ] {
+            assert!(Matcher::new(endless).is_err(), "{endless}");
+        }
+        for usual in [
+            "^/((?!api/|_next/|favicon\\.ico).*)$",
+            "^/(?!a)([^/]+?)(?:/([^/]+?))*$",
+            "^/(?=x)(.*)/(\\d{1,4})$",
+        ] {
+            assert!(Matcher::new(usual).is_ok(), "{usual}");
         }
     }
 

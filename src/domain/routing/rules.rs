@@ -139,7 +139,10 @@ impl Weighs for Rule {
 
 impl Weighs for HeaderRule {
     fn weight(&self) -> u64 {
-        let edits: u64 = self.edits.iter().map(|edit| 200 + edit.name.len() as u64).sum();
+        let edit = |edit: &Edit| {
+            200 + edit.name.len() as u64 + edit.value.as_ref().map_or(0, |template| template.weight())
+        };
+        let edits: u64 = self.edits.iter().map(edit).sum();
         200 + self.source.weight() + self.guard.weight() + edits
     }
 }

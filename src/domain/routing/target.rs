@@ -81,6 +81,9 @@ enum Part {
     Value(String),
 }
 
+/// Of a filled template: twice what the largest header rule of vercel's schema may have.
+const FILLED_BYTES: usize = 64 * 1024;
+
 impl Template {
     pub fn parse(text: &str, syntax: Syntax, names: &[String]) -> Self {
         let (mut parts, mut plain, mut rest) = (Vec::new(), String::new(), text);
@@ -119,12 +122,31 @@ impl Template {
         Self(parts)
     }
 
+    /// What would grow past [`FILLED_BYTES`] ends there: no client takes an address or a field that
+    /// long, and a visitor's text may stand in many places.
     pub fn fill(&self, values: &Values<'_>) -> String {
+        let mut filled = String::new();
+        for part in &self.0 {
+            let piece = match part {
+                Part::Text(text) => text.as_str(),
+                Part::Value(name) => values.get(name).unwrap_or_default(),
+            };
+            let room = FILLED_BYTES.saturating_sub(filled.len());
+            if piece.len() > room {
+                filled.push_str(&piece[..piece.floor_char_boundary(room)]);
+                break;
+            }
+            filled.push_str(piece);
+        }
+        filled
+    }
+
+    /// What it takes in memory, in bytes, about.
+    pub fn weight(&self) -> u64 {
         let part = |part: &Part| match part {
-            Part::Text(text) => text.clone(),
-            Part::Value(name) => values.get(name).unwrap_or_default().to_owned(),
+            Part::Text(text) | Part::Value(text) => 64 + text.len() as u64,
         };
-        self.0.iter().map(part).collect()
+        self.0.iter().map(part).sum()
     }
 
     fn has_values(&self) -> bool {
@@ -269,7 +291,8 @@ impl Target {
     }
 
     pub fn weight(&self) -> u64 {
-        self.path.0.len() as u64 * 100 + 100
+        let others = self.query.iter().chain(&self.fragment).map(Template::weight).sum::<u64>();
+        self.path.weight() + others + 100
     }
 
     /// The path with these values: it begins with exactly one slash.

@@ -274,8 +274,9 @@ fn comparisons(node: Node<'_>) -> Result<Vec<Comparison>, Refused> {
 }
 
 fn text_or_number(node: &Node<'_>, name: &str) -> Result<String, Refused> {
-    match node.text(name, MAX_TEXT) {
-        Ok(text) => Ok(text),
-        Err(_) => node.number(name).map(|number| number.to_string()),
+    if node.is_text() {
+        node.text(name, MAX_TEXT)
+    } else {
+        node.number(name).map(|number| number.to_string())
     }
 }

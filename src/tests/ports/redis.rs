@@ -1,7 +1,8 @@
 //! What the adapters on Redis do when it is absent, killed, frozen, slow, full or emptied, and what
 //! they make of what others left there. Each test has a server of its own.
 
-use crate::support::redis::{RedisServer, SlowWay};
+use crate::support::fault_proxy::{FaultProxy, Mode};
+use crate::support::redis::RedisServer;
 use futures_util::future::{join, join_all};
 use gv::adapters::cache::redis::Redis;
 use gv::domain::deployment::StepName;
@@ -156,8 +157,10 @@ async fn a_frozen_server_costs_a_few_deadlines_and_then_nothing_until_it_thaws()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_server_is_left_alone_by_the_cache_and_still_carries_logs() {
     let server = RedisServer::start();
-    let way = SlowWay::to(server.port(), Duration::from_millis(250)).await;
-    let redis = Redis::connect(&way.url()).unwrap();
+    let way = FaultProxy::start(format!("127.0.0.1:{}", server.port()));
+    // In each direction.
+    way.set(Mode::Slow(Duration::from_millis(125)));
+    let redis = Redis::connect(&format!("redis://{}/0", way.address())).unwrap();
     let (cache, logs) = (redis.cache(), redis.live_logs(CAP));
     until(async || cache.ping().await.is_ok()).await;
     let began = Instant::now();

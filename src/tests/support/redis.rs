@@ -1,4 +1,4 @@
-//! A Redis server of one test's own, to be killed, frozen, filled and emptied; and a slow way to it.
+//! A Redis server of one test's own, to be killed, frozen, filled and emptied.
 //! Needs `redis-server`, which `scripts/test` installs.
 //!
 //! Start with [`RedisServer::start`].
@@ -11,8 +11,6 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_util::task::AbortOnDropHandle;
 
 /// Longer than a server takes to start on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -135,41 +133,4 @@ pub async fn connected() -> (Redis, Option<RedisServer>) {
     let redis = Redis::connect(&url).unwrap();
     redis.cache().ping().await.unwrap();
     (redis, server)
-}
-
-/// A way to a server on which all answers take a while.
-pub struct SlowWay {
-    port: u16,
-    _task: AbortOnDropHandle<()>,
-}
-
-impl SlowWay {
-    pub async fn to(port: u16, delay: Duration) -> Self {
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let own = listener.local_addr().unwrap().port();
-        let accepting = async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let Ok(far) = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else {
-                    continue;
-                };
-                let (mut near, mut to_near) = near.into_split();
-                let (mut far, mut to_far) = far.into_split();
-                tokio::spawn(async move { tokio::io::copy(&mut near, &mut to_far).await });
-                tokio::spawn(async move {
-                    let mut buffer = vec![0; 64 * 1024];
-                    while let Ok(length @ 1..) = far.read(&mut buffer).await {
-                        tokio::time::sleep(delay).await;
-                        if to_near.write_all(&buffer[..length]).await.is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-        };
-        Self { port: own, _task: AbortOnDropHandle::new(tokio::spawn(accepting)) }
-    }
-
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
-    }
 }

@@ -7,11 +7,11 @@
 use super::address::Address;
 use super::fault::Fault;
 use super::session::{self, Session};
+use crate::adapters::outage::Outage;
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::types::Value;
 use futures_util::future::{select_all, try_join_all};
-use rand::Rng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,6 +25,9 @@ const WIDTH: usize = 4;
 /// All commands that the connections hold, in KiB, each counted as at least one: what a silent
 /// server makes wait is bounded by this.
 const ROOM_KIB: usize = 32 * 1024;
+
+/// Between two tries to connect, at first and at most.
+pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 pub(super) struct Link {
     standing: watch::Receiver<Standing>,
@@ -106,67 +109,25 @@ impl AsRef<[u8]> for Held {
 }
 
 async fn keep(address: Address, announce: watch::Sender<Standing>) {
-    let mut outage = Outage::new(format!("the cache at {address}"));
+    let mut outage = Outage::of(format!("the cache at {address}"), PAUSES);
     loop {
         let opening = try_join_all((0..WIDTH).map(|_| Session::open(&address)));
         match opening.await {
             Ok(mut sessions) => {
-                outage.ended();
+                outage.ends();
                 let clients = sessions.iter().map(|session| session.client().clone()).collect();
                 announce.send_replace(Standing::Up(clients));
                 // One that is lost means the server, or the way to it.
                 let lost = select_all(sessions.iter_mut().map(|session| Box::pin(session.lost())));
                 let (fault, ..) = lost.await;
                 announce.send_replace(Standing::Down);
-                outage.began(&fault);
+                outage.begins(&fault);
             }
             Err(fault) => {
                 announce.send_replace(Standing::Down);
-                outage.began(&fault);
+                outage.begins(&fault);
             }
         }
         sleep(outage.pause()).await;
-    }
-}
-
-/// Between two tries to connect, at first and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// A connection that stood for so long was a good one.
-const STABLE: Duration = Duration::from_secs(10);
-
-/// What is said about a connection that comes and goes, and how long to wait before the next.
-pub(super) struct Outage {
-    what: String,
-    told: bool,
-    since: Option<Instant>,
-    pause: Duration,
-}
-
-impl Outage {
-    pub(super) fn new(what: String) -> Self {
-        Self { what, told: false, since: None, pause: PAUSES.0 }
-    }
-
-    pub(super) fn began(&mut self, fault: &Fault) {
-        if self.since.take().is_some_and(|since| since.elapsed() >= STABLE) {
-            self.pause = PAUSES.0;
-        }
-        if !std::mem::replace(&mut self.told, true) {
-            tracing::warn!(error = %fault, "{} is not there: gv goes on without it, and tries again", self.what);
-        }
-    }
-
-    pub(super) fn ended(&mut self) {
-        self.since = Some(Instant::now());
-        if std::mem::take(&mut self.told) {
-            tracing::info!("{} is back", self.what);
-        }
-    }
-
-    /// Longer with each failure, and never the same for all processes that lost one server.
-    pub(super) fn pause(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(PAUSES.1);
-        pause.mul_f64(rand::rng().random_range(0.5..1.0))
     }
 }

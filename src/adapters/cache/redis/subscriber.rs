@@ -6,8 +6,9 @@
 
 use super::address::Address;
 use super::fault::Fault;
-use super::link::Outage;
+use super::link::PAUSES;
 use super::session::{self, Session};
+use crate::adapters::outage::Outage;
 use bytes::Bytes;
 use fred::interfaces::{EventInterface, PubsubInterface};
 use std::sync::{Arc, OnceLock};
@@ -99,14 +100,14 @@ async fn keep(
     events: broadcast::Sender<Event>,
     hearing: watch::Sender<bool>,
 ) {
-    let mut outage = Outage::new(format!("the channel {channel} of the cache at {address}"));
+    let mut outage = Outage::of(format!("the channel {channel} of the cache at {address}"), PAUSES);
     loop {
         let fault = match Session::open(&address).await {
             Ok(session) => pass_on(session, &channel, &events, &hearing, &mut outage).await,
             Err(fault) => fault,
         };
         hearing.send_replace(false);
-        outage.began(&fault);
+        outage.begins(&fault);
         sleep(outage.pause()).await;
     }
 }
@@ -127,7 +128,7 @@ async fn pass_on(
     if let Err(fault) = session.answers().await {
         return fault;
     }
-    outage.ended();
+    outage.ends();
     // Nobody may be listening.
     let _ = events.send(Event::Gap);
     hearing.send_replace(true);

@@ -3,12 +3,12 @@
 //! By the RabbitMQ URI specification (<https://www.rabbitmq.com/docs/uri-spec>), with one query
 //! parameter of our own. Start with [`Broker::parse`].
 
+use crate::adapters::tls;
 use crate::ports::error::{StoreError, StoreErrorKind};
 use amqprs::connection::OpenConnectionArguments;
 use amqprs::security::SecurityCredentials;
 use amqprs::tls::TlsAdaptor;
 use percent_encoding::percent_decode_str;
-use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use url::Url;
 
@@ -52,7 +52,8 @@ impl Broker {
             .heartbeat(HEARTBEAT_S);
         if secure {
             let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-            arguments.tls_adaptor(TlsAdaptor::new(system_roots()?.into(), name));
+            let config = tls::client_config().map_err(|how| invalid(&how))?;
+            arguments.tls_adaptor(TlsAdaptor::new(Arc::new(config).into(), name));
         }
         Ok(Self { arguments, queue: queue_name(&url)? })
     }
@@ -105,26 +106,6 @@ fn queue_name(url: &Url) -> Result<String, StoreError> {
 fn decoded(text: &str) -> Result<String, StoreError> {
     let decoded = percent_decode_str(text).decode_utf8();
     decoded.map(Into::into).map_err(|_| invalid("has a part that is not UTF-8 after %-decoding"))
-}
-
-fn system_roots() -> Result<Arc<ClientConfig>, StoreError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err(invalid(
-            "asks for TLS, but this system has no root certificates: install ca-certificates or set \
-             SSL_CERT_FILE",
-        ));
-    }
-    if !found.errors.is_empty() {
-        tracing::warn!(count = found.errors.len(), "some of the system's root certificates cannot be read");
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| StoreError::new(StoreErrorKind::Internal, "preparing TLS to RabbitMQ", error))?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// A URL that is wrong, and how. The URL itself may hold a password and is not shown.
