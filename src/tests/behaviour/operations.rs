@@ -75,8 +75,8 @@ async fn a_cache_that_is_not_there_is_shown_and_keeps_nobody_from_work() {
         log.lines().filter(|line| line.contains(words) && line.contains("the cache at")).count()
     };
     // The connection that commands share, and those of the channels.
-    assert!((1..=3).contains(&said("is not there")), "an outage is told once:\n{log}");
-    assert!(said("is back") <= 3, "{log}");
+    assert!((1..=3).contains(&said("is away: trying again")), "an outage is told once:\n{log}");
+    assert!(said("over: ") <= 3, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
