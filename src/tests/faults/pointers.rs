@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-/// So many that the slowest one is not yet the 99th of a hundred.
-const MOVES: usize = 150;
+const MOVES: usize = 50;
 /// Moved through in turn, so that an older page can be told from a newer one.
 const VERSIONS: usize = 5;
 const PROMISE: Duration = Duration::from_millis(300);
