@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod address;
+pub mod coding;
 pub mod deployment;
 pub mod digest;
 pub mod host;
