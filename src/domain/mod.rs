@@ -12,6 +12,7 @@ pub mod coding;
 pub mod deployment;
 pub mod digest;
 pub mod host;
+pub mod http;
 pub mod id;
 pub mod log;
 pub mod manifest;
