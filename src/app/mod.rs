@@ -49,6 +49,8 @@ pub struct Policy {
     pub max_attempts: u32,
     /// How long a host's pointer may be held by a cache: what a lost notice costs at most.
     pub pointer_lifetime: Duration,
+    /// How long a host remembers what it showed before.
+    pub skew_protection: Duration,
     /// A deployment's log ends here, in bytes.
     pub log_bytes: u64,
     pub access_token_lifetime: Duration,

@@ -148,7 +148,10 @@ impl App {
             };
             let newer = stored.not_older_than(&record);
             if newer.is_none() {
-                let pointer = Pointer::from(&record);
+                let mut pointer = Pointer::from(&record);
+                if let Stored::Pointer(before, _) = &stored {
+                    pointer = pointer.succeeding(before, self.clock.now(), self.policy.skew_protection);
+                }
                 if self.replace_pointer(&key, &pointer, stored.tag()).await? {
                     return self.spread(&record, pointer).await;
                 }

@@ -183,6 +183,9 @@ fn announce(started: &Started) -> anyhow::Result<()> {
                 line[name] = url.into();
             }
         }
+        if let Some(address) = started.edge_tls {
+            line["edge_tls"] = format!("https://{address}").into();
+        }
         writeln!(out, "{line}")?;
         return Ok(out.flush()?);
     }
@@ -191,6 +194,9 @@ fn announce(started: &Started) -> anyhow::Result<()> {
         if let Some(url) = url(address) {
             writeln!(out, "  {name:<6} {url}")?;
         }
+    }
+    if let Some(address) = started.edge_tls {
+        writeln!(out, "  sites  https://{address}")?;
     }
     if let Some(dir) = &started.data_dir {
         writeln!(out, "  data   {}", dir.display())?;

@@ -2,11 +2,11 @@
 
 use super::layers::{Outside, Problem, Setting, Settings, gather};
 use super::{
-    Api, Auth, Blobs, Cache, Config, Database, Edge, Limits, Log, LogFormat, Ops, Queue, Registration,
-    Source, Worker,
+    Api, Auth, Blobs, Cache, Config, Database, Limits, Log, LogFormat, Ops, Queue, Registration,
+    Source, Worker, edge,
 };
 use crate::domain::address::AllowedHost;
-use crate::domain::host::{Hostname, Scheme, SiteUrls};
+use crate::domain::host::Hostname;
 use crate::domain::secret::Secret;
 use crate::domain::settings::Variables;
 use ipnet::IpNet;
@@ -37,18 +37,18 @@ pub fn load(outside: &Outside) -> Result<Loaded, Vec<Problem>> {
     }
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     settings: &'a Settings,
     problems: Vec<Problem>,
 }
 
 impl Reader<'_> {
-    fn problem(&mut self, key: &str, message: impl Into<String>) {
+    pub(super) fn problem(&mut self, key: &str, message: impl Into<String>) {
         let origin = self.settings.get(key).map(|setting| setting.origin.clone());
         self.problems.push(Problem { key: key.to_owned(), origin, message: message.into() });
     }
 
-    fn text(&self, key: &str) -> &str {
+    pub(super) fn text(&self, key: &str) -> &str {
         self.settings.get(key).and_then(|setting| setting.value.as_str()).unwrap_or_default()
     }
 
@@ -62,7 +62,7 @@ impl Reader<'_> {
         texts
     }
 
-    fn number<T: TryFrom<i64> + Default>(&mut self, key: &str, range: RangeInclusive<i64>) -> T {
+    pub(super) fn number<T: TryFrom<i64> + Default>(&mut self, key: &str, range: RangeInclusive<i64>) -> T {
         let number =
             self.settings.get(key).and_then(|setting| setting.value.as_integer()).unwrap_or_default();
         match T::try_from(number) {
@@ -74,7 +74,7 @@ impl Reader<'_> {
         }
     }
 
-    fn parsed<T: FromStr>(&mut self, key: &str, expected: &str) -> Option<T> {
+    pub(super) fn parsed<T: FromStr>(&mut self, key: &str, expected: &str) -> Option<T> {
         let parsed = self.text(key).parse().ok();
         if parsed.is_none() {
             self.problem(key, format!("must be {expected}"));
@@ -87,7 +87,7 @@ impl Reader<'_> {
     }
 
     /// One of a few words.
-    fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
         let found = words.iter().find(|(word, _)| *word == self.text(key)).map(|(_, value)| *value);
         if found.is_none() {
             let known: Vec<&str> =
@@ -109,7 +109,7 @@ impl Reader<'_> {
 
 /// Everything below one day, in the units of the keys.
 const A_DAY_S: i64 = 86_400;
-const A_TEBIBYTE_MB: i64 = 1 << 20;
+pub(super) const A_TEBIBYTE_MB: i64 = 1 << 20;
 
 fn read(from: &mut Reader) -> Option<Config> {
     let domain = from.parsed::<Hostname>("domain", "a hostname such as example.com or localhost");
@@ -119,7 +119,7 @@ fn read(from: &mut Reader) -> Option<Config> {
     // What stands in for a value that cannot be read is never used: it is a problem by then.
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let api_listen = from.parsed("api.listen", "an address such as 127.0.0.1:8080");
-    let edge_listen = from.parsed("edge.listen", "an address such as 127.0.0.1:8000");
+    let edge = edge::read(from);
     let ops_listen = (!listen.is_empty()).then(|| from.parsed("ops.listen", "an address or empty"));
     let registration =
         from.word("auth.registration", &[("open", Registration::Open), ("closed", Registration::Closed)]);
@@ -150,12 +150,6 @@ fn read(from: &mut Reader) -> Option<Config> {
             secret_key: from.optional_secret("blobs.secret_key"),
         },
         api: Api { listen: api_listen.unwrap_or(nowhere), trusted_proxies: trusted_proxies(from) },
-        edge: Edge {
-            listen: edge_listen.unwrap_or(nowhere),
-            public: public(from),
-            memory_mb: from.number("edge.memory_mb", 1..=A_TEBIBYTE_MB),
-            pointer_ttl_s: from.number("edge.pointer_ttl_s", 1..=3_600),
-        },
         ops: Ops { listen: ops_listen.flatten() },
         worker: Worker {
             concurrency: from.number("worker.concurrency", 1..=1_000),
@@ -188,6 +182,7 @@ fn read(from: &mut Reader) -> Option<Config> {
         },
         log: Log { level: log_level(from), format: format.unwrap_or(LogFormat::Auto) },
         domain: domain?,
+        edge: edge?,
         data_dir,
     };
     Some(config)
@@ -205,16 +200,6 @@ fn data_dir(from: &mut Reader) -> Option<PathBuf> {
 /// By the XDG base directory specification; on macOS and Windows their own places.
 fn user_data_dir() -> Option<PathBuf> {
     dirs::data_dir().map(|dir| dir.join("gv"))
-}
-
-fn public(from: &mut Reader) -> Option<SiteUrls> {
-    let schemes = [("", None), ("http", Some(Scheme::Http)), ("https", Some(Scheme::Https))];
-    let scheme = from.word("edge.public_scheme", &schemes).flatten();
-    let port: u16 = from.number("edge.public_port", 0..=65_535);
-    if scheme.is_none() && port != 0 {
-        from.problem("edge.public_port", "needs edge.public_scheme beside it");
-    }
-    scheme.map(|scheme| SiteUrls { scheme, port: Some(port).filter(|port| *port != 0) })
 }
 
 fn allow(from: &mut Reader) -> Vec<AllowedHost> {
@@ -346,6 +331,8 @@ mod tests {
             ("GV_OPS__LISTEN", "off"),
             ("GV_QUEUE__URL", "kafka://x"),
             ("GV_API__TRUSTED_PROXIES", "10.0.0.0/8,load-balancer"),
+            ("GV_EDGE__SKEW_PROTECTION", "a day"),
+            ("GV_EDGE__TLS_LISTEN", "0.0.0.0:443"),
         ]))
         .unwrap_err();
         let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -356,9 +343,22 @@ mod tests {
             "open or closed",
             "queue.url:",
             "api.trusted_proxies: \"load-balancer\"",
+            "edge.skew_protection: must be a time such as 24h",
+            "edge.tls_cert: must name a PEM file",
             "GV_DOMAIN",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let skew = |text| load(&with(&[("GV_EDGE__SKEW_PROTECTION", text)])).map(|it| it.config.edge.skew_protection);
+        for (text, seconds) in [("24h", 86_400), ("1h 30m", 5_400), ("0", 0), ("0s", 0), ("7d", 604_800)] {
+            assert_eq!(skew(text).unwrap().as_secs(), seconds, "{text}");
+        }
+        for bad in ["", "24", "-1h", "31d"] {
+            assert!(skew(bad).is_err(), "{bad}");
         }
     }
 

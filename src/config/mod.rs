@@ -4,13 +4,15 @@
 //! the whole, already parsed into types that cannot be wrong; [`load`] makes it. `config/gv.toml`
 //! is its complete commented default, and a test holds the two equal.
 
+pub mod edge;
 pub mod layers;
 pub mod load;
 
 use crate::domain::address::AllowedHost;
-use crate::domain::host::{Hostname, SiteUrls};
+use crate::domain::host::Hostname;
 use crate::domain::secret::Secret;
 use crate::domain::settings::Variables;
+use edge::Edge;
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -68,18 +70,6 @@ pub struct Api {
     pub listen: SocketAddr,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Edge {
-    pub listen: SocketAddr,
-    /// Scheme and port under which browsers reach the edge; `None`: derived from `domain` and the
-    /// port that the edge really listens on.
-    pub public: Option<SiteUrls>,
-    /// Of the edge's own memory for files, in MiB.
-    pub memory_mb: u64,
-    /// How long an edge trusts a pointer that it heard nothing new about.
-    pub pointer_ttl_s: u64,
 }
 
 #[derive(Clone, Debug)]

@@ -5,6 +5,8 @@ use crate::domain::id::{DeploymentId, ProjectId, UserId};
 use crate::domain::project::ProjectName;
 use crate::domain::text::{Invalid, parsed_text};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use time::OffsetDateTime;
 
 /// A hostname in lower case, without port and without a dot at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,6 +73,10 @@ pub struct Pointer {
     pub host: Hostname,
     pub kind: HostKind,
     pub target: Option<PointerTarget>,
+    /// What it showed before, the newest first: pages that were opened then still ask for files of
+    /// theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,9 +86,45 @@ pub struct PointerTarget {
     pub deployment: DeploymentId,
 }
 
+/// A deployment that a host showed, until another took its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    #[serde(flatten)]
+    pub target: PointerTarget,
+    #[serde(with = "time::serde::rfc3339")]
+    pub replaced_at: OffsetDateTime,
+}
+
 impl Pointer {
-    /// Of an encoded pointer, which takes a few hundred: an object larger than this is none.
+    /// Of an encoded pointer, which takes a few hundred and less than 200 for each earlier
+    /// deployment: an object larger than this is none.
     pub const MAX_BYTES: u64 = 64 * 1024;
+    /// Earlier deployments that are known at most: whoever deploys more often loses the oldest.
+    const MAX_EARLIER: usize = 50;
+
+    /// The pointer that takes the place of `before`, and remembers for `window` what that showed.
+    pub fn succeeding(mut self, before: &Self, now: OffsetDateTime, window: Duration) -> Self {
+        let replaced = before.target.clone().map(|target| Earlier { target, replaced_at: now });
+        let known = replaced.into_iter().chain(before.earlier.iter().cloned());
+        let mut earlier: Vec<Earlier> = Vec::new();
+        for one in known.filter(|one| one.is_within(window, now)) {
+            let is_shown = self.target.as_ref() == Some(&one.target);
+            // Shown twice, the later time counts.
+            if !is_shown && !earlier.iter().any(|known| known.target == one.target) {
+                earlier.push(one);
+            }
+        }
+        earlier.truncate(Self::MAX_EARLIER);
+        self.earlier = earlier;
+        self
+    }
+}
+
+impl Earlier {
+    /// Whether it was replaced less than `window` ago.
+    pub fn is_within(&self, window: Duration, now: OffsetDateTime) -> bool {
+        now - self.replaced_at < window
+    }
 }
 
 impl From<&HostRecord> for Pointer {
@@ -93,7 +135,7 @@ impl From<&HostRecord> for Pointer {
             }
             _ => None,
         };
-        Self { version: record.revision, host: record.host.clone(), kind: record.kind, target }
+        Self { version: record.revision, host: record.host.clone(), kind: record.kind, target, earlier: Vec::new() }
     }
 }
 
@@ -196,7 +238,6 @@ fn cut_with_hash(label: &str, hashed: &str, room: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use time::OffsetDateTime;
 
     fn names() -> (Names, ProjectId, DeploymentId) {
         let mut rng = rand::rng();
@@ -227,6 +268,44 @@ mod tests {
         assert_eq!(claim.candidates[0].as_str(), "blog.example.com");
         assert!(claim.candidates[1].as_str().starts_with("blog-"));
         assert!(claim.candidates[0].is_under(&names.domain));
+    }
+
+    #[test]
+    fn a_pointer_remembers_what_it_showed_for_a_while_and_nothing_twice() {
+        let mut rng = rand::rng();
+        let mut pointer = |version| {
+            let (_, project, deployment) = names();
+            let account = UserId::new(OffsetDateTime::UNIX_EPOCH, &mut rng);
+            Pointer {
+                version,
+                host: Hostname::parse("a.example").unwrap(),
+                kind: HostKind::Production,
+                target: Some(PointerTarget { account, project, deployment }),
+                earlier: Vec::new(),
+            }
+        };
+        let (day, hour) = (Duration::from_secs(86_400), time::Duration::HOUR);
+        let at = |hours: i32| OffsetDateTime::UNIX_EPOCH + hour * hours;
+        let one = pointer(1);
+        let two = pointer(2).succeeding(&one, at(0), day);
+        let back = Pointer { version: 3, ..one.clone() }.succeeding(&two, at(1), day);
+        let seen = |pointer: &Pointer| {
+            pointer.earlier.iter().map(|one| (one.target.clone(), one.replaced_at)).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(&two), [(one.target.clone().unwrap(), at(0))]);
+        assert_eq!(seen(&back), [(two.target.clone().unwrap(), at(1))], "what is shown is not earlier");
+        let late = pointer(4).succeeding(&back, at(24), day);
+        assert_eq!(seen(&late).len(), 2);
+        assert_eq!(seen(&pointer(5).succeeding(&late, at(48), day)), [(late.target.clone().unwrap(), at(48))]);
+        assert_eq!(seen(&pointer(6).succeeding(&late, at(24), Duration::ZERO)), []);
+        let mut many = late;
+        for version in 7..100 {
+            many = pointer(version).succeeding(&many, at(24), day);
+        }
+        assert_eq!(many.earlier.len(), Pointer::MAX_EARLIER);
+        let encoded = serde_json::to_vec(&many).unwrap();
+        assert!((encoded.len() as u64) < Pointer::MAX_BYTES / 4, "{}", encoded.len());
+        assert_eq!(serde_json::from_slice::<Pointer>(&encoded).unwrap(), many);
     }
 
     #[test]

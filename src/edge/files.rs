@@ -1,12 +1,14 @@
 //! The bytes of a file: the sixth step of a request.
 //!
-//! Small files are held in memory, bounded by bytes; large ones are streamed from storage and
-//! never held whole. Whatever comes from outside is checked against its digest before a visitor
+//! Small files are held in memory, bounded by bytes; large ones are streamed from disk or storage
+//! and never held whole. Whatever comes from outside is checked against its digest before a visitor
 //! gets the end of it. Start with [`Files::small`] and [`Files::large`].
 
+use crate::domain::coding::Coding;
 use crate::domain::digest::{Digest, Digester};
 use crate::domain::id::UserId;
-use crate::domain::manifest::FileEntry;
+use crate::domain::manifest::{CodedCheck, FileEntry};
+use crate::edge::disk::Disk;
 use crate::edge::flights::Flights;
 use crate::edge::layers::{Failure, Layer, Layers, broken, carrying, failed};
 use crate::ports::blobs::{Key, Opened};
@@ -22,10 +24,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// The largest file that memory holds, where there is room for 16 of them.
+/// The largest file that memory holds, where there is room for 64 of them.
 const MAX_SMALL_BYTES: u64 = 8 * 1024 * 1024;
-/// Larger ones go past the shared cache.
-const MAX_CACHED_BYTES: u64 = 256 * 1024;
+/// Parts of the memory, each with a lock of its own and its share of the room.
+const SHARDS: usize = 16;
 /// What a held file costs beside its bytes.
 const HELD_BYTES: u64 = 256;
 /// Files of this many bytes are digested off the runtime.
@@ -35,24 +37,90 @@ const LOAD_DEADLINE: Duration = Duration::from_secs(10);
 /// A stream of storage that gives nothing for so long is dead.
 const STALL: Duration = Duration::from_secs(30);
 
-/// An account's own content: equal bytes of two accounts are two files.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct FileKey {
+/// A file of an account, or one of its codings: equal bytes of two accounts are two files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileRef {
     account: UserId,
     digest: Digest,
+    coding: Option<(Coding, CodedCheck)>,
+    /// Bytes, as they are sent.
+    pub len: u64,
+}
+
+impl FileRef {
+    pub fn plain(account: UserId, entry: &FileEntry<'_>) -> Self {
+        Self { account, digest: entry.digest, coding: None, len: entry.size }
+    }
+
+    /// `None`: it has no such coding.
+    pub fn coded(account: UserId, entry: &FileEntry<'_>, coding: Coding) -> Option<Self> {
+        let coded = entry.codings.get(coding)?;
+        let coding = Some((coding, coded.check));
+        Some(Self { account, digest: entry.digest, coding, len: u64::from(coded.size) })
+    }
+
+    pub fn coding(&self) -> Option<Coding> {
+        self.coding.map(|(coding, _)| coding)
+    }
+
+    /// Strong, with its quotes: each coding has its own (RFC 9110, 8.8.3.3).
+    pub fn etag(&self) -> String {
+        let mut etag = self.digest.to_string();
+        etag.truncate(32);
+        match self.coding() {
+            None => format!("\"{etag}\""),
+            Some(coding) => format!("\"{etag}-{coding}\""),
+        }
+    }
+
+    /// Whether these bytes are the file.
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        bytes.len() as u64 == self.len
+            && match &self.coding {
+                None => Digest::of(bytes) == self.digest,
+                Some((_, check)) => CodedCheck::of(bytes) == *check,
+            }
+    }
+
+    /// The digest that a range of the file must have, where it is known: that of the whole.
+    pub fn digest_of(&self, range: &Range<u64>) -> Option<Expected> {
+        (*range == (0..self.len)).then_some(match self.coding {
+            None => Expected::Whole(self.digest),
+            Some((_, check)) => Expected::Coded(check),
+        })
+    }
+
+    /// In the shared cache and on disk: unique, and a file's name.
+    pub fn name(&self) -> String {
+        let Self { account, digest, .. } = self;
+        match &self.coding {
+            None => format!("{account}-{digest}"),
+            Some((coding, check)) => format!("{account}-{digest}.{check}.{}", coding.suffix()),
+        }
+    }
+
+    fn key(&self) -> Key {
+        match &self.coding {
+            None => Key::blob(self.account, &self.digest),
+            Some((coding, check)) => Key::coded(self.account, &self.digest, check, *coding),
+        }
+    }
 }
 
 type Loaded = Result<(Bytes, Layer), Failure>;
 
 pub struct Files {
     shelf: Arc<Shelf>,
-    flights: Flights<FileKey, Loaded>,
+    flights: Flights<FileRef, Loaded>,
     max_small_bytes: u64,
 }
 
 struct Shelf {
-    memory: Memory<FileKey, Bytes, ByLength>,
+    memory: Memory<FileRef, Bytes, ByLength>,
+    disk: Option<Arc<Disk>>,
     layers: Layers,
+    /// Larger ones go past the shared cache, in bytes.
+    max_cached_bytes: u64,
     /// Room for what is being loaded, in KiB.
     loading: Semaphore,
 }
@@ -60,45 +128,56 @@ struct Shelf {
 #[derive(Clone)]
 struct ByLength;
 
-impl Weighter<FileKey, Bytes> for ByLength {
-    fn weight(&self, _: &FileKey, bytes: &Bytes) -> u64 {
+impl Weighter<FileRef, Bytes> for ByLength {
+    fn weight(&self, _: &FileRef, bytes: &Bytes) -> u64 {
         HELD_BYTES + bytes.len() as u64
     }
 }
 
+/// How much of files is held where.
+pub struct Room {
+    /// In memory, in all.
+    pub memory_bytes: u64,
+    /// Of one file in the shared cache.
+    pub max_cached_bytes: u64,
+}
+
 impl Files {
-    /// Holds files of `max_bytes` in all.
-    pub fn new(layers: Layers, max_bytes: u64, runtime: Handle) -> anyhow::Result<Self> {
-        let max_small_bytes = MAX_SMALL_BYTES.min(max_bytes / 16);
+    pub fn new(layers: Layers, disk: Option<Arc<Disk>>, room: &Room, runtime: Handle) -> anyhow::Result<Self> {
+        let Room { memory_bytes, max_cached_bytes } = *room;
+        let max_small_bytes = MAX_SMALL_BYTES.min(memory_bytes / (4 * SHARDS as u64));
         let options = OptionsBuilder::new()
-            // Each shard has its share of the room: 4 leave place for several of the largest.
-            .shards(4)
+            .shards(SHARDS)
             .estimated_items_capacity(10_000)
-            .weight_capacity(max_bytes)
+            .weight_capacity(memory_bytes)
             .build()?;
         let memory = Memory::with_options(options, ByLength, Default::default(), Default::default());
-        let loading = usize::try_from((max_bytes / 4).max(max_small_bytes) / 1024 + 1)?;
+        let loading = usize::try_from((memory_bytes / 4).max(max_small_bytes) / 1024 + 1)?;
         let loading = Semaphore::new(loading.min(Semaphore::MAX_PERMITS));
-        let shelf = Arc::new(Shelf { memory, layers, loading });
-        Ok(Self { shelf, flights: Flights::new(runtime), max_small_bytes })
+        let shelf = Shelf { memory, disk, layers, max_cached_bytes, loading };
+        Ok(Self { shelf: Arc::new(shelf), flights: Flights::new(runtime), max_small_bytes })
     }
 
-    pub fn is_small(&self, entry: &FileEntry) -> bool {
-        entry.size <= self.max_small_bytes
+    /// A file that memory has.
+    pub fn held(&self, file: &FileRef) -> Option<Bytes> {
+        self.shelf.memory.get(file)
+    }
+
+    pub fn is_small(&self, file: &FileRef) -> bool {
+        file.len <= self.max_small_bytes
     }
 
     /// The whole of a file that [`is_small`](Self::is_small).
-    pub async fn small(&self, account: UserId, entry: &FileEntry) -> Loaded {
-        let key = FileKey { account, digest: entry.digest };
-        if let Some(bytes) = self.shelf.memory.get(&key) {
+    pub async fn small(&self, file: &FileRef) -> Loaded {
+        if let Some(bytes) = self.held(file) {
             return Ok((bytes, Layer::Memory));
         }
-        let size = entry.size;
-        let flight = self.flights.join(&key, || {
-            let shelf = Arc::clone(&self.shelf);
+        let flight = self.flights.join(file, || {
+            let (shelf, file) = (Arc::clone(&self.shelf), *file);
             async move {
-                timeout(LOAD_DEADLINE + carrying(size), shelf.load(key, size)).await.unwrap_or_else(|_| {
-                    tracing::warn!("{} took too long to load", key.digest);
+                let limit = LOAD_DEADLINE + carrying(file.len);
+                timeout(limit, shelf.load(file)).await.unwrap_or_else(|_| {
+                    tracing::warn!("{} took too long to load", file.key());
                     Err(Failure::Unavailable)
                 })
             }
@@ -109,102 +188,122 @@ impl Files {
         flight.landed().await.unwrap_or(Err(Failure::Unavailable))
     }
 
-    /// A file, or a range of it, as it comes from storage. A stream that ends early or turns out
-    /// wrong gives an error in place of its end.
+    /// A file, or a range of it, as it comes from disk or storage. A stream that ends early or turns
+    /// out wrong gives an error in place of its end.
     pub async fn large(
         &self,
-        account: UserId,
-        entry: &FileEntry,
+        file: &FileRef,
         range: Option<Range<u64>>,
-    ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + use<>, Failure> {
-        let key = Key::blob(account, &entry.digest);
-        let wanted = range.clone().unwrap_or(0..entry.size);
-        let opened = match self.shelf.layers.open(&key, range.clone()).await {
+    ) -> Result<(BoxStream<'static, Result<Bytes, StoreError>>, Layer), Failure> {
+        let wanted = range.clone().unwrap_or(0..file.len);
+        let disk = self.shelf.disk.as_ref();
+        if let Some(disk) = disk
+            && let Some(stream) = disk.stream(file, wanted.clone()).await
+        {
+            return Ok((stream.boxed(), Layer::Disk));
+        }
+        let key = file.key();
+        let opened = match self.shelf.layers.open(&key, range).await {
             Ok(Some(opened)) => opened,
             Ok(None) => return Err(broken(&format!("{key} is not there"))),
             Err(error) => return Err(failed(&error)),
         };
-        if opened.total != entry.size || opened.range != wanted {
-            return Err(broken(&format!("{key} has {} bytes instead of {}", opened.total, entry.size)));
+        if opened.total != file.len || opened.range != wanted {
+            return Err(broken(&format!("{key} has {} bytes instead of {}", opened.total, file.len)));
         }
-        // A part cannot be digested; a file of one part is the whole.
-        let digest = (wanted == (0..entry.size)).then_some(entry.digest);
-        Ok(checked(key, opened, digest))
+        let expected = file.digest_of(&wanted);
+        let is_whole = expected.is_some();
+        let stream = checked(Passage::new(key.to_string(), opened, expected));
+        Ok((match disk {
+            Some(disk) if is_whole => disk.keep_stream(file, stream),
+            _ => stream.boxed(),
+        }, Layer::Storage))
     }
 }
 
 impl Shelf {
-    async fn load(&self, key: FileKey, size: u64) -> Loaded {
-        if let Some(bytes) = self.memory.get(&key) {
+    async fn load(&self, file: FileRef) -> Loaded {
+        if let Some(bytes) = self.memory.get(&file) {
             return Ok((bytes, Layer::Memory));
         }
-        let room = u32::try_from(size.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
+        let room = u32::try_from(file.len.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
         let _room = self.loading.acquire_many(room).await.map_err(|_| Failure::Unavailable)?;
-        let cache_key = format!("file:{}:{}", key.account, key.digest);
-        let is_cached = size <= MAX_CACHED_BYTES;
+        if let Some(disk) = &self.disk
+            && let Some(bytes) = disk.read(&file).await
+        {
+            return Ok((self.hold(&file, &bytes), Layer::Disk));
+        }
+        let cache_key = format!("file:{}", file.name());
+        let is_cached = file.len <= self.max_cached_bytes;
         if is_cached && let Some(bytes) = self.layers.cached(&cache_key).await {
-            if digest_of(&bytes).await == Some(key.digest) {
-                return Ok((self.hold(key, &bytes), Layer::Cache));
+            if is_file(&file, &bytes).await {
+                return Ok((self.hold_below(&file, &bytes), Layer::Cache));
             }
             broken(&format!("{cache_key} in the cache has another digest"));
             self.layers.drop_cached(&cache_key).await;
         }
-        let blob = Key::blob(key.account, &key.digest);
-        let bytes = match self.layers.read(&blob, size).await {
+        let key = file.key();
+        let bytes = match self.layers.read(&key, file.len).await {
             Ok(Some(bytes)) => bytes,
-            Ok(None) => return Err(broken(&format!("{blob} is not there"))),
+            Ok(None) => return Err(broken(&format!("{key} is not there"))),
             Err(error) => return Err(failed(&error)),
         };
-        if bytes.len() as u64 != size || digest_of(&bytes).await != Some(key.digest) {
-            return Err(broken(&format!("{blob} has another digest or length")));
+        if !is_file(&file, &bytes).await {
+            return Err(broken(&format!("{key} has another digest or length")));
         }
-        let bytes = self.hold(key, &bytes);
+        let bytes = self.hold_below(&file, &bytes);
         if is_cached {
             self.layers.keep(cache_key, bytes.clone());
         }
         Ok((bytes, Layer::Storage))
     }
 
+    /// On disk too.
+    fn hold_below(&self, file: &FileRef, bytes: &Bytes) -> Bytes {
+        let bytes = self.hold(file, bytes);
+        if let Some(disk) = &self.disk {
+            disk.keep(file, &bytes);
+        }
+        bytes
+    }
+
     /// Holds a copy: what an adapter gives may be a slice of something larger, which the weight
     /// would not count.
-    fn hold(&self, key: FileKey, bytes: &Bytes) -> Bytes {
+    fn hold(&self, file: &FileRef, bytes: &Bytes) -> Bytes {
         let bytes = Bytes::copy_from_slice(bytes);
-        self.memory.insert(key, bytes.clone());
+        self.memory.insert(*file, bytes.clone());
         bytes
     }
 }
 
-async fn digest_of(bytes: &Bytes) -> Option<Digest> {
+async fn is_file(file: &FileRef, bytes: &Bytes) -> bool {
     if bytes.len() < LONG_DIGEST_BYTES {
-        return Some(Digest::of(bytes));
+        return file.is(bytes);
     }
-    let bytes = bytes.clone();
-    tokio::task::spawn_blocking(move || Digest::of(&bytes)).await.ok()
+    let (file, bytes) = (*file, bytes.clone());
+    tokio::task::spawn_blocking(move || file.is(&bytes)).await.unwrap_or(false)
 }
 
 /// A stream under way. One piece is always kept back: a visitor gets the last one only when the
 /// whole was right, so that a wrong file is never a complete answer.
-struct Passage {
-    key: Key,
+pub struct Passage {
+    /// Whose bytes they are, for the log.
+    what: String,
     stream: BoxStream<'static, Result<Bytes, StoreError>>,
     /// Bytes still to come.
     left: u64,
     kept: Option<Bytes>,
-    digest: Option<(Digester, Digest)>,
+    digest: Option<(Digester, Expected)>,
 }
 
-fn checked(
-    key: Key,
-    opened: Opened,
-    digest: Option<Digest>,
-) -> impl Stream<Item = Result<Bytes, StoreError>> + use<> {
-    let passage = Passage {
-        key,
-        left: opened.range.end - opened.range.start,
-        stream: opened.stream,
-        kept: None,
-        digest: digest.map(|digest| (Digester::default(), digest)),
-    };
+/// What a whole stream must come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    Whole(Digest),
+    Coded(CodedCheck),
+}
+
+pub fn checked(passage: Passage) -> impl Stream<Item = Result<Bytes, StoreError>> + use<> {
     stream::try_unfold(Some(passage), |passage| async {
         let Some(mut passage) = passage else { return Ok(None) };
         loop {
@@ -222,10 +321,20 @@ fn checked(
 }
 
 impl Passage {
+    pub fn new(what: String, opened: Opened, expected: Option<Expected>) -> Self {
+        Self {
+            what,
+            left: opened.range.end - opened.range.start,
+            stream: opened.stream,
+            kept: None,
+            digest: expected.map(|expected| (Digester::default(), expected)),
+        }
+    }
+
     /// The next piece; `None` at an end that is right.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         let wrong = |what: &str| {
-            let what = format!("{} {what}", self.key);
+            let what = format!("{} {what}", self.what);
             broken(&what);
             StoreError { kind: StoreErrorKind::Corrupt, doing: what, source: None }
         };
@@ -243,16 +352,25 @@ impl Passage {
                 Err(error)
             }
             Ok(None) if self.left > 0 => Err(wrong("is shorter than it was")),
-            Ok(None) => match self.digest.take().map(|(digester, digest)| digester.finish() == digest) {
+            Ok(None) => match self.digest.take().map(|(digester, digest)| digest.is(digester.finish())) {
                 Some(false) => Err(wrong("has another digest")),
                 _ => Ok(None),
             },
             Err(stalled) => {
                 let kind = StoreErrorKind::Unavailable;
-                let error = StoreError::new(kind, format!("reading {}", self.key), stalled);
+                let error = StoreError::new(kind, format!("reading {}", self.what), stalled);
                 failed(&error);
                 Err(error)
             }
+        }
+    }
+}
+
+impl Expected {
+    fn is(&self, digest: Digest) -> bool {
+        match self {
+            Self::Whole(whole) => *whole == digest,
+            Self::Coded(check) => CodedCheck::from(digest) == *check,
         }
     }
 }
@@ -264,11 +382,9 @@ mod tests {
     async fn passed(pieces: &[&'static str], len: u64, digest: Option<Digest>) -> (String, bool) {
         let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes()))).collect();
         let opened = Opened { total: len, range: 0..len, stream: stream::iter(pieces).boxed() };
-        let account = UserId::new(time::OffsetDateTime::UNIX_EPOCH, &mut rand::rng());
-        let key = Key::blob(account, &Digest::of(b""));
         let mut given = String::new();
         let mut whole = true;
-        let mut stream = std::pin::pin!(checked(key, opened, digest));
+        let mut stream = std::pin::pin!(checked(Passage::new("a file".into(), opened, digest.map(Expected::Whole))));
         while let Some(piece) = stream.next().await {
             match piece {
                 Ok(piece) => given.push_str(std::str::from_utf8(&piece).unwrap()),

@@ -33,15 +33,19 @@ pub enum Layer {
     Memory,
     /// Memory again, past its lifetime, since nobody could be asked for news.
     Stale,
+    Disk,
     Cache,
     Storage,
 }
 
 impl Layer {
+    pub const ALL: [Self; 5] = [Self::Memory, Self::Stale, Self::Disk, Self::Cache, Self::Storage];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Stale => "stale",
+            Self::Disk => "disk",
             Self::Cache => "cache",
             Self::Storage => "storage",
         }

@@ -1,107 +1,141 @@
 //! The edge: shows sites to visitors. It reads the cache and object storage, and knows neither
 //! database nor queue, so that every site is served while those are down.
 //!
-//! A request goes one way: [`site_host`] names the site, [`pointers`] the deployment that it
-//! shows, [`manifests`] what that has, [`resolve`](crate::domain::routing::resolve) the file or the
-//! rule that answers, [`conditions`] what of it is wanted, [`files`] the bytes, [`respond`] the answer, [`rules`]
-//! its fields. [`layers`] is what lies
-//! below their memories. Start with [`pipeline`].
+//! A request goes one way: the [`front`] reads it, [`site_host`] names the site, [`pointers`] the
+//! deployment that it shows. From there memory has most answers [`ready`]; for the others
+//! [`manifests`] say what the deployment has, [`resolve`](crate::domain::routing::resolve) which file
+//! or rule answers, [`files`] the bytes, [`rules`] what becomes of the [`field_list`]. [`layers`] and
+//! [`disk`] lie below their memories. Start with [`pipeline`], then [`serve`].
 
-mod conditions;
+pub mod access_log;
+mod disk;
+mod field_list;
 mod files;
 mod fingerprint;
 mod flights;
+mod front;
 mod layers;
 mod manifests;
+mod moment;
 mod pages;
 mod pipeline;
 mod pointers;
-mod respond;
+mod ready;
+mod reply;
+mod request;
 mod rules;
+mod server;
+mod site_counters;
 mod site_host;
+mod skew;
+mod tally;
+pub mod tls;
+mod unusual;
+
+pub use server::{Listeners, serve};
 
 use crate::ports::blobs::Blobs;
 use crate::ports::cache::Cache;
+use crate::ports::clock::Clock;
 use crate::ports::notices::Notices;
-use actix_web::{App, HttpServer, web};
-use files::Files;
+use access_log::Destination;
+use disk::Disk;
+use files::{Files, Room};
 use layers::Layers;
 use manifests::Manifests;
 use metrics::{Unit, describe_counter};
 use pointers::Pointers;
-use std::net::TcpListener;
+use ready::ReadyAnswers;
+use site_counters::Sites;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::TlsFiles;
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 
 #[derive(Clone)]
 pub struct EdgePorts {
     pub cache: Arc<dyn Cache>,
     pub notices: Arc<dyn Notices>,
     pub blobs: Arc<dyn Blobs>,
+    pub clock: Arc<dyn Clock>,
 }
 
 #[derive(Clone, Debug)]
 pub struct EdgeSettings {
-    /// For files and manifests together, in bytes.
+    /// For files, manifests and answers together, in bytes.
     pub memory_bytes: u64,
     /// How long a pointer is trusted that nothing new was heard about.
     pub pointer_ttl: Duration,
+    /// Of one file in the shared cache, in bytes; 0: none is put there.
+    pub max_cached_bytes: u64,
+    pub disk: Option<DiskSettings>,
+    /// How long fingerprinted files of a deployment outlive it under its host.
+    pub skew_protection: Duration,
+    /// `None`: no access log.
+    pub access_log: Option<Destination>,
+    /// Hosts that have metrics of their own.
+    pub metrics_sites: usize,
+    pub tls: Option<TlsFiles>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskSettings {
+    pub dir: PathBuf,
+    pub bytes: u64,
+}
+
+impl Default for EdgeSettings {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 256 << 20,
+            pointer_ttl: Duration::from_secs(5),
+            max_cached_bytes: 64 << 10,
+            disk: None,
+            skew_protection: Duration::from_secs(86_400),
+            access_log: None,
+            metrics_sites: 500,
+            tls: None,
+        }
+    }
 }
 
 /// What the edge knows, shared by all its threads.
-struct Edge {
+pub struct Edge {
     pointers: Pointers,
     manifests: Manifests,
+    ready: ReadyAnswers,
     files: Files,
+    clock: Arc<dyn Clock>,
+    skew_protection: Duration,
 }
 
-/// How long downloads may go on after the stop, in seconds.
-const DRAIN_S: u64 = 30;
-/// How long a client may take to send the head of a request.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Serves visitors on `listener` until `stop`, then finishes what runs, for at most 30 seconds.
-/// Must be called within a Tokio runtime of several threads: loads from the layers below run on
-/// it, so that no visitor who leaves ends another's. Fails when the listener cannot be used.
-pub async fn serve(
-    ports: EdgePorts,
-    settings: EdgeSettings,
-    listener: TcpListener,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    describe_metrics();
-    let runtime = Handle::current();
-    let layers = Layers::new(&ports, runtime.clone());
-    // A quarter for manifests: a site of 50,000 files takes about 10 MB of it.
-    let for_manifests = settings.memory_bytes / 4;
-    let edge = web::Data::new(Edge {
-        pointers: Pointers::new(layers.clone(), settings.pointer_ttl, runtime.clone()),
-        manifests: Manifests::new(layers.clone(), for_manifests, runtime.clone())?,
-        files: Files::new(layers, settings.memory_bytes - for_manifests, runtime)?,
-    });
-    let app = {
-        let edge = edge.clone();
-        move || App::new().app_data(edge.clone()).default_service(web::to(pipeline::handle))
-    };
-    let server = HttpServer::new(app)
-        .listen(listener)?
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_DEADLINE)
-        .client_disconnect_timeout(CLOSE_DEADLINE)
-        .shutdown_timeout(DRAIN_S)
-        .disable_signals()
-        .shutdown_signal(stop.cancelled_owned())
-        .run();
-    // Heard to the end: a host may move while downloads finish.
-    tokio::select! {
-        ended = server => ended?,
-        () = edge.pointers.follow(&*ports.notices) => {}
+impl Edge {
+    /// Loads from the layers below run on `runtime`, so that no visitor who leaves ends another's.
+    fn new(ports: &EdgePorts, settings: &EdgeSettings, runtime: &Handle) -> anyhow::Result<Self> {
+        describe_metrics();
+        let layers = Layers::new(ports, runtime.clone());
+        // A quarter for manifests: a site of 50,000 files takes about 8 MB of it; an eighth for
+        // answers, of which 256 MB hold some 40,000.
+        let (for_manifests, for_ready) = (settings.memory_bytes / 4, settings.memory_bytes / 8);
+        let disk = match &settings.disk {
+            Some(disk) => Some(Disk::open(&disk.dir, disk.bytes)?),
+            None => None,
+        };
+        let room = Room {
+            memory_bytes: settings.memory_bytes - for_manifests - for_ready,
+            max_cached_bytes: settings.max_cached_bytes,
+        };
+        let sites = Sites::new(settings.metrics_sites);
+        Ok(Self {
+            pointers: Pointers::new(layers.clone(), settings.pointer_ttl, sites, runtime.clone()),
+            manifests: Manifests::new(layers.clone(), for_manifests, runtime.clone())?,
+            ready: ReadyAnswers::new(for_ready)?,
+            files: Files::new(layers, disk, &room, runtime.clone())?,
+            clock: Arc::clone(&ports.clock),
+            skew_protection: settings.skew_protection,
+        })
     }
-    Ok(())
 }
 
 fn describe_metrics() {
@@ -111,4 +145,5 @@ fn describe_metrics() {
     describe_counter!("gv_edge_coalesced_total", "Requests that waited for the load of another.");
     describe_counter!("gv_edge_cache_failures_total", "Calls of the cache that failed or took too long.");
     describe_counter!("gv_edge_corrupt_total", "Stored things that were not what was published.");
+    describe_counter!("gv_edge_access_log_dropped_total", "Lines of the access log that found no room.");
 }

@@ -1,160 +1,307 @@
 //! The way of one request, from its method to its answer: early returns, one step after another.
+//!
+//! What memory has ready is answered at once ([`Edge::at_once`]); all else goes the whole way
+//! ([`Edge::answer`]), which makes the answer ready for the next one.
 
 use crate::domain::host::HostKind;
-use crate::domain::id::{DeploymentId, UserId};
+use crate::domain::http::accept_encoding::Accepted;
+use crate::domain::http::conditions::{Outcome as Wanted, evaluate};
+use crate::domain::id::DeploymentId;
+use crate::domain::manifest::Manifest;
+use crate::domain::media_type::is_compressible;
 use crate::domain::request_path::RequestPath;
-use crate::domain::routing::files::Found;
+use crate::domain::routing::files::{Found, find};
 use crate::domain::routing::request::Asked;
-use crate::domain::routing::resolve::{Outcome, resolve};
+use crate::domain::routing::resolve::{Answer, Outcome, resolve};
 use crate::domain::routing::trace::Trace;
 use crate::edge::Edge;
-use crate::edge::conditions::{self, evaluate};
+use crate::edge::files::FileRef;
 use crate::edge::fingerprint::is_fingerprinted;
 use crate::edge::layers::{Failure, Layer};
 use crate::edge::pages;
-use crate::edge::respond::{FileBody, Reply, etag};
-use crate::edge::rules::{RequestFields, dress};
-use crate::edge::site_host::{SiteHost, site_host};
-use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::{Method, header::HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, web};
-use std::borrow::Cow;
+use crate::edge::pointers::Sighting;
+use crate::edge::ready::{self, Ready};
+use crate::edge::reply::{FOR_EVER, FileBody, Manner, NO_STORE, REVALIDATE, Reply};
+use crate::edge::request::{Method, Request, RuleFields};
+use crate::edge::rules::dress;
+use crate::edge::site_host::{SiteHost, plain_host, site_host};
+use bytes::Bytes;
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// Of a request target, in bytes (RFC 9110, 4.1 asks for 8,000 at least).
 const MAX_TARGET_BYTES: usize = 16 * 1024;
 
-/// Answers a request, counts it and notes it down.
-pub async fn handle(edge: web::Data<Edge>, request: HttpRequest) -> HttpResponse {
-    let mut reply = Reply::new(request.method() == Method::HEAD);
-    let mut shown = None;
-    let response = match answer(&edge, &request, &mut reply, &mut shown).await {
-        Ok(response) => response,
-        Err(Failure::Unavailable) => reply.page(pages::UNAVAILABLE),
-        Err(Failure::Broken) => reply.page(pages::BROKEN),
-    };
-    let bytes = match response.body().size() {
-        BodySize::Sized(len) if !reply.is_head => len,
-        _ => 0,
-    };
-    let layer = reply.layer.map_or("none", Layer::name);
-    let status = Cow::Owned(response.status().as_str().to_owned());
-    metrics::counter!("gv_edge_requests_total", "status" => status, "layer" => layer).increment(1);
-    metrics::counter!("gv_edge_bytes_total").increment(bytes);
-    tracing::debug!(
-        method = %request.method(),
-        host = ?request.headers().get("host"),
-        target = %request.uri(),
-        status = response.status().as_u16(),
-        bytes,
-        layer,
-        deployment = shown.map(tracing::field::display::<DeploymentId>),
-        "request"
-    );
-    response
-}
-
-async fn answer(
-    edge: &Edge,
-    request: &HttpRequest,
-    reply: &mut Reply,
-    shown: &mut Option<DeploymentId>,
-) -> Result<HttpResponse, Failure> {
-    match *request.method() {
-        Method::OPTIONS => return Ok(reply.options()),
-        Method::CONNECT | Method::TRACE => return Ok(reply.page(pages::METHOD_NOT_ALLOWED)),
-        // The others may be redirected, if nothing else.
-        _ => {}
-    }
-    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET_BYTES) {
-        return Ok(reply.page(pages::TOO_LONG));
-    }
-    let host = match site_host(request) {
-        SiteHost::Named(host) => host,
-        SiteHost::Nameless => return Ok(reply.page(pages::NO_SITE)),
-        SiteHost::Malformed => return Ok(reply.page(pages::BAD_REQUEST)),
-    };
-    let Ok(path) = RequestPath::parse(request.uri().path()) else {
-        return Ok(reply.page(pages::BAD_REQUEST));
-    };
-    let sighting = edge.pointers.find(&host).await?;
-    reply.is_stale = sighting.layer == Layer::Stale;
-    reply.came_from(sighting.layer);
-    let target =
-        sighting.pointer.as_deref().and_then(|pointer| Some((pointer.kind, pointer.target.as_ref()?)));
-    let Some((kind, target)) = target else {
-        return Ok(reply.page(pages::NO_SITE));
-    };
-    *shown = Some(target.deployment);
-    reply.is_preview = kind != HostKind::Production;
-    reply.deployment = HeaderValue::try_from(target.deployment.to_string()).ok();
-    let (manifest, layer) = edge.manifests.find(target).await?;
-    reply.came_from(layer);
-    let fields = RequestFields(request.headers());
-    let asked = Asked { host: host.as_str(), path: &path, query: request.uri().query(), fields: &fields };
-    let answer = resolve(&manifest, &asked, &mut Trace::off());
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    let mut response = match &answer.outcome {
-        Outcome::Moved { status, location, by_rule } if is_read || *by_rule => reply.moved(*status, location),
-        _ if !is_read => return Ok(reply.page(pages::METHOD_NOT_ALLOWED)),
-        Outcome::File(found) => file(edge, request, reply, (&path, *found), target.account).await?,
-        Outcome::Page { status, found } => {
-            let body = body(edge, reply, *found, target.account, None).await?;
-            reply.error_page(*status, found.entry, body)
+impl Edge {
+    /// What memory alone answers; `None`: go the whole way.
+    pub fn at_once(&self, request: &Request<'_>, now: Instant) -> Option<Reply> {
+        if !request.method.reads() {
+            return None;
         }
-        Outcome::Nothing { status } => reply.page(pages::missing(*status)),
-        Outcome::Moved { .. } | Outcome::TooCostly => return Ok(reply.page(pages::TOO_LONG)),
-    };
-    dress(&mut response, &answer);
-    Ok(response)
+        let sighting = self.pointers.held(plain_host(request)?, now)?;
+        let pointer = sighting.pointer.as_deref()?;
+        let deployment = pointer.target.as_ref()?.deployment;
+        let wanted = ready::Wanted {
+            deployment,
+            is_preview: pointer.kind != HostKind::Production,
+            accepted: request.accepted(),
+            path: request.path(),
+        };
+        let ready = self.ready.get(&wanted)?;
+        let mut manner = manner(request, &sighting);
+        manner.came_from(Layer::Memory);
+        manner.deployment = Some(ready.deployment);
+        let part = match self.wanted(request, &ready) {
+            Wanted::Whole => None,
+            Wanted::Part(part) => Some(part),
+            Wanted::NotModified => return Some(manner.not_modified(ready)),
+            Wanted::PreconditionFailed | Wanted::Unsatisfiable => return None,
+        };
+        let body = if manner.is_head {
+            FileBody::Length(ready.file.len)
+        } else {
+            FileBody::Held(cut(self.files.held(&ready.file)?, part.as_ref()))
+        };
+        Some(match part {
+            None => manner.file(ready, body),
+            Some(part) => manner.part(&ready, &part, body),
+        })
+    }
+
+    /// Answers a request from wherever its answer is.
+    pub async fn answer(&self, request: &Request<'_>) -> Reply {
+        let mut manner = Manner { is_head: request.method == Method::Head, ..Manner::default() };
+        match self.whole_way(request, &mut manner).await {
+            Ok(reply) => reply,
+            Err(Failure::Unavailable) => manner.page(pages::UNAVAILABLE),
+            Err(Failure::Broken) => manner.page(pages::BROKEN),
+        }
+    }
+
+    async fn whole_way(&self, request: &Request<'_>, manner: &mut Manner) -> Result<Reply, Failure> {
+        match request.method {
+            Method::Options => return Ok(manner.clone().options()),
+            Method::Refused => return Ok(manner.clone().page(pages::METHOD_NOT_ALLOWED)),
+            Method::Get | Method::Head | Method::Other => {}
+        }
+        if request.target.len() > MAX_TARGET_BYTES {
+            return Ok(manner.clone().page(pages::TOO_LONG));
+        }
+        let host = match site_host(request) {
+            SiteHost::Named(host) => host,
+            SiteHost::Nameless => return Ok(manner.clone().page(pages::NO_SITE)),
+            SiteHost::Malformed => return Ok(manner.clone().page(pages::BAD_REQUEST)),
+        };
+        let Ok(path) = RequestPath::parse(request.path()) else {
+            return Ok(manner.clone().page(pages::BAD_REQUEST));
+        };
+        let sighting = self.pointers.find(&host).await?;
+        *manner = self::manner(request, &sighting);
+        manner.came_from(sighting.layer);
+        let Some(pointer) = sighting.pointer.as_deref() else { return Ok(manner.clone().page(pages::NO_SITE)) };
+        let Some(target) = pointer.target.as_ref() else { return Ok(manner.clone().page(pages::NO_SITE)) };
+        let (manifest, layer) = self.manifests.find(target).await?;
+        manner.came_from(layer);
+        manner.deployment = Some(target.deployment);
+        let rule_fields = RuleFields(request.fields);
+        let asked = Asked { host: host.as_str(), path: &path, query: request.query(), fields: &rule_fields };
+        let answer = resolve(&manifest, &asked, &mut Trace::off());
+        if let Some(earlier) = self.kept_of_earlier(pointer, &manifest, &path, &answer.outcome).await {
+            let found = path.file().and_then(|file| find(&earlier, file));
+            if let Some(found) = found.filter(|_| request.method.reads()) {
+                let shown = Shown { manifest: &earlier, answer: &answer, kept_under: None };
+                return self.file(request, manner, &shown, &path, found).await;
+            }
+        }
+        let shown = Shown { manifest: &manifest, answer: &answer, kept_under: Some(manifest.deployment) };
+        match &answer.outcome {
+            Outcome::Moved { status, location, by_rule } if request.method.reads() || *by_rule => {
+                let mut fields = manner.moved_fields(location);
+                dress(&mut fields, &answer);
+                Ok(manner.clone().own(*status, fields, Bytes::new()))
+            }
+            _ if !request.method.reads() => Ok(manner.clone().page(pages::METHOD_NOT_ALLOWED)),
+            Outcome::File(found) => self.file(request, manner, &shown, &path, *found).await,
+            Outcome::Page { status, found } => self.error_page(request, manner, &shown, *status, *found).await,
+            Outcome::Nothing { status } => {
+                let page = pages::missing(*status);
+                let mut fields = manner.page_fields(page);
+                dress(&mut fields, &answer);
+                Ok(manner.clone().built_in(page, fields))
+            }
+            Outcome::Moved { .. } | Outcome::TooCostly => Ok(manner.clone().page(pages::TOO_LONG)),
+        }
+    }
+
+    async fn file(
+        &self,
+        request: &Request<'_>,
+        manner: &mut Manner,
+        shown: &Shown<'_>,
+        asked: &RequestPath<'_>,
+        found: Found<'_>,
+    ) -> Result<Reply, Failure> {
+        // Under another address than its own, a name's hash says nothing: the next deployment may
+        // show another file there.
+        let lasts = asked.file() == Some(found.path) && is_fingerprinted(found.path);
+        let lifetime = if lasts { FOR_EVER } else { REVALIDATE };
+        self.shown(request, manner, shown, &Answering { status: 200, lifetime, found }).await
+    }
+
+    /// The site's own page for what is not there, or what a rule shows with a status of its own.
+    /// Neither conditions nor ranges apply to it.
+    async fn error_page(
+        &self,
+        request: &Request<'_>,
+        manner: &mut Manner,
+        shown: &Shown<'_>,
+        status: u16,
+        found: Found<'_>,
+    ) -> Result<Reply, Failure> {
+        self.shown(request, manner, shown, &Answering { status, lifetime: NO_STORE, found }).await
+    }
+
+    async fn shown(
+        &self,
+        request: &Request<'_>,
+        manner: &mut Manner,
+        shown: &Shown<'_>,
+        answering: &Answering<'_>,
+    ) -> Result<Reply, Failure> {
+        manner.deployment = Some(shown.manifest.deployment);
+        let accepted = request.accepted();
+        let (file, ready) = self.made_ready(manner, shown, answering, accepted);
+        if let Some(deployment) = shown.kept_under
+            && shown.answer.is_general
+            && self.files.is_small(&file)
+        {
+            let wanted = ready::Wanted {
+                deployment,
+                is_preview: manner.is_preview,
+                accepted,
+                path: request.path(),
+            };
+            self.ready.keep(&wanted, &ready);
+        }
+        match self.reply(request, manner, &ready).await {
+            // A coding that is lost costs bytes, not the page.
+            Err(Failure::Broken) if file.coding().is_some() => {
+                let (_, plain) = self.made_ready(manner, shown, answering, Accepted::default());
+                self.reply(request, manner, &plain).await
+            }
+            reply => reply,
+        }
+    }
+
+    fn made_ready(
+        &self,
+        manner: &Manner,
+        shown: &Shown<'_>,
+        answering: &Answering<'_>,
+        accepted: Accepted,
+    ) -> (FileRef, Arc<Ready>) {
+        let &Answering { status, lifetime, found } = answering;
+        let (entry, account) = (&found.entry, shown.manifest.account);
+        let coding = accepted.choose(entry.codings.set());
+        let file = coding
+            .and_then(|coding| FileRef::coded(account, entry, coding))
+            .unwrap_or_else(|| FileRef::plain(account, entry));
+        let mut fields = manner.fields();
+        fields.set("Cache-Control", lifetime);
+        if status == 200 {
+            fields.set("ETag", file.etag());
+            fields.set("Accept-Ranges", "bytes");
+        }
+        fields.set("Content-Type", entry.media_type.to_owned());
+        if let Some(coding) = file.coding() {
+            fields.set("Content-Encoding", coding.token());
+        }
+        if is_compressible(entry.media_type) {
+            fields.set("Vary", "Accept-Encoding");
+        }
+        dress(&mut fields, shown.answer);
+        let ready = Ready::new(status, file, status != 200, shown.manifest.deployment, &fields);
+        (file, Arc::new(ready))
+    }
+
+    async fn reply(
+        &self,
+        request: &Request<'_>,
+        manner: &mut Manner,
+        ready: &Arc<Ready>,
+    ) -> Result<Reply, Failure> {
+        let part = match self.wanted(request, ready) {
+            Wanted::Whole => None,
+            Wanted::Part(part) => Some(part),
+            Wanted::NotModified => return Ok(manner.clone().not_modified(Arc::clone(ready))),
+            Wanted::PreconditionFailed => return Ok(manner.clone().page(pages::PRECONDITION_FAILED)),
+            Wanted::Unsatisfiable => return Ok(manner.clone().unsatisfiable(ready.file.len)),
+        };
+        let body = self.body(manner, &ready.file, part.as_ref()).await?;
+        Ok(match part {
+            None => manner.clone().file(Arc::clone(ready), body),
+            Some(part) => manner.clone().part(ready, &part, body),
+        })
+    }
+
+    fn wanted(&self, request: &Request<'_>, ready: &Ready) -> Wanted {
+        if ready.is_page {
+            return Wanted::Whole;
+        }
+        evaluate(&request.conditions(), request.method == Method::Get, &ready.etag, ready.file.len)
+    }
+
+    /// The bytes to send; the manner learns where they came from.
+    async fn body(
+        &self,
+        manner: &mut Manner,
+        file: &FileRef,
+        part: Option<&Range<u64>>,
+    ) -> Result<FileBody, Failure> {
+        if manner.is_head {
+            return Ok(FileBody::Length(file.len));
+        }
+        if self.files.is_small(file) {
+            let (bytes, layer) = self.files.small(file).await?;
+            manner.came_from(layer);
+            return Ok(FileBody::Held(cut(bytes, part)));
+        }
+        let len = part.map_or(file.len, |part| part.end - part.start);
+        let (stream, layer) = self.files.large(file, part.cloned()).await?;
+        manner.came_from(layer);
+        Ok(FileBody::Stream(len, stream))
+    }
 }
 
-async fn file(
-    edge: &Edge,
-    request: &HttpRequest,
-    reply: &mut Reply,
-    (asked, found): (&RequestPath<'_>, Found<'_>),
-    account: UserId,
-) -> Result<HttpResponse, Failure> {
-    let entry = found.entry;
-    // Under another address than its own, a name's hash says nothing: the next deployment may show
-    // another file there.
-    let lasts = asked.file() == Some(found.path.as_str()) && is_fingerprinted(found.path);
-    let etag = etag(&entry.digest);
-    let part = match evaluate(request.headers(), !reply.is_head, &etag, entry.size) {
-        conditions::Outcome::Whole => None,
-        conditions::Outcome::Part(range) => Some(range),
-        conditions::Outcome::NotModified => return Ok(reply.not_modified(lasts, &etag)),
-        conditions::Outcome::PreconditionFailed => return Ok(reply.page(pages::PRECONDITION_FAILED)),
-        conditions::Outcome::Unsatisfiable => return Ok(reply.unsatisfiable(entry.size)),
-    };
-    let body = body(edge, reply, found, account, part.clone()).await?;
-    Ok(reply.file(lasts, entry, &etag, part.as_ref(), body))
+/// The deployment that answers, and what its rules say.
+struct Shown<'m> {
+    manifest: &'m Manifest,
+    answer: &'m Answer<'m>,
+    /// The deployment under which the answer may be kept ready. `None`: it is for now alone.
+    kept_under: Option<DeploymentId>,
 }
 
-/// The bytes to send; the reply learns where they came from.
-async fn body(
-    edge: &Edge,
-    reply: &mut Reply,
-    found: Found<'_>,
-    account: UserId,
-    part: Option<Range<u64>>,
-) -> Result<FileBody, Failure> {
-    let entry = found.entry;
-    if reply.is_head {
-        return Ok(FileBody::Length(entry.size));
+struct Answering<'m> {
+    status: u16,
+    lifetime: &'static str,
+    found: Found<'m>,
+}
+
+fn manner(request: &Request<'_>, sighting: &Sighting) -> Manner {
+    Manner {
+        is_head: request.method == Method::Head,
+        is_stale: sighting.layer == Layer::Stale,
+        is_preview: sighting.pointer.as_ref().is_some_and(|pointer| pointer.kind != HostKind::Production),
+        site: sighting.counters.clone(),
+        ..Manner::default()
     }
-    if edge.files.is_small(entry) {
-        let (bytes, layer) = edge.files.small(account, entry).await?;
-        reply.came_from(layer);
-        return Ok(FileBody::Held(match part {
-            // Both ends lie within the file, whose length in memory was checked.
-            Some(part) => bytes.slice(part.start as usize..part.end as usize),
-            None => bytes,
-        }));
+}
+
+/// Both ends of a part lie within the file, whose length in memory was checked.
+fn cut(bytes: Bytes, part: Option<&Range<u64>>) -> Bytes {
+    match part {
+        Some(part) => bytes.slice(part.start as usize..part.end as usize),
+        None => bytes,
     }
-    let len = part.as_ref().map_or(entry.size, |part| part.end - part.start);
-    let stream = edge.files.large(account, entry, part).await?;
-    reply.came_from(Layer::Storage);
-    Ok(FileBody::Stream(len, Box::pin(stream)))
 }

@@ -7,6 +7,7 @@
 use crate::domain::host::{Hostname, Pointer};
 use crate::edge::flights::Flights;
 use crate::edge::layers::{Failure, Layer, Layers, broken, failed, in_time};
+use crate::edge::site_counters::{SiteCounters, Sites};
 use crate::ports::blobs::Key;
 use crate::ports::notices::{Heard, Notice, Notices, Subscription};
 use quick_cache::UnitWeighter;
@@ -38,16 +39,23 @@ pub struct Pointers {
 }
 
 /// What is known of a host, and by whom.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sighting {
     /// `None`: no such host.
     pub pointer: Option<Arc<Pointer>>,
     pub layer: Layer,
+    pub counters: Option<Arc<SiteCounters>>,
 }
 
 impl Pointers {
-    pub fn new(layers: Layers, ttl: Duration, runtime: Handle) -> Self {
-        Self { held: Arc::new(Held::new()), layers, ttl, flights: Flights::new(runtime) }
+    pub fn new(layers: Layers, ttl: Duration, sites: Sites, runtime: Handle) -> Self {
+        Self { held: Arc::new(Held::new(sites)), layers, ttl, flights: Flights::new(runtime) }
+    }
+
+    /// A host that is held and fresh, by its name in the usual spelling.
+    pub fn held(&self, host: &str, now: Instant) -> Option<Sighting> {
+        let known = self.held.known.get(host)?;
+        self.held.is_fresh(known.fresh, now).then(|| known.sighting())
     }
 
     pub async fn find(&self, host: &Hostname) -> Result<Sighting, Failure> {
@@ -66,8 +74,8 @@ impl Pointers {
             Ok(Some(Ok(sighting))) => Ok(sighting),
             // A notice may have come while it was waited for.
             _ => {
-                let newest = self.held.known.get(host).map_or(stale.pointer, |known| known.pointer);
-                Ok(Sighting { pointer: Some(newest), layer: Layer::Stale })
+                let newest = self.held.known.get(host).unwrap_or(stale);
+                Ok(Sighting { layer: Layer::Stale, ..newest.sighting() })
             }
         }
     }
@@ -116,13 +124,16 @@ impl Pointers {
             let cached = in_time(layers.cache.pointer(&host)).await.flatten();
             // A cache that is behind missed a move: it has no news.
             if let Some(pointer) = cached.filter(|cached| cached.host == host && cached.version >= known) {
-                return Ok(Sighting { pointer: Some(held.take(pointer, fresh)), layer: Layer::Cache });
+                return Ok(Sighting { layer: Layer::Cache, ..held.take(pointer, fresh).sighting() });
             }
             let key = Key::host(&host);
             let stored = match layers.read(&key, Pointer::MAX_BYTES).await {
                 Ok(None) => {
-                    let pointer = held.take_absence(&host, fresh);
-                    return Ok(Sighting { pointer, layer: Layer::Storage });
+                    let known = held.take_absence(&host, fresh);
+                    return Ok(known.map_or(Sighting::NOTHING, |known| Sighting {
+                        layer: Layer::Storage,
+                        ..known.sighting()
+                    }));
                 }
                 Ok(Some(bytes)) => serde_json::from_slice::<Pointer>(&bytes)
                     .map_err(|error| broken(&format!("{key}: {error}")))
@@ -137,9 +148,9 @@ impl Pointers {
             // What is known by now, for as long as it would have been had it been read at once.
             let left = fresh.until.saturating_duration_since(Instant::now());
             if !left.is_zero() {
-                layers.keep_pointer(Pointer::clone(&newest), left);
+                layers.keep_pointer(Pointer::clone(&newest.pointer), left);
             }
-            Ok(Sighting { pointer: Some(newest), layer: Layer::Storage })
+            Ok(Sighting { layer: Layer::Storage, ..newest.sighting() })
         }
     }
 }
@@ -152,6 +163,7 @@ struct Held {
     writing: Mutex<()>,
     /// Counts the moments when everything became doubtful.
     epoch: AtomicU64,
+    sites: Sites,
 }
 
 #[derive(Clone)]
@@ -159,6 +171,17 @@ struct Known {
     pointer: Arc<Pointer>,
     fresh: Freshness,
     layer: Layer,
+    counters: Arc<SiteCounters>,
+}
+
+impl Known {
+    fn sighting(self) -> Sighting {
+        Sighting { pointer: Some(self.pointer), layer: self.layer, counters: Some(self.counters) }
+    }
+}
+
+impl Sighting {
+    const NOTHING: Self = Self { pointer: None, layer: Layer::Storage, counters: None };
 }
 
 #[derive(Clone, Copy)]
@@ -168,8 +191,9 @@ struct Freshness {
 }
 
 impl Held {
-    fn new() -> Self {
+    fn new(sites: Sites) -> Self {
         Self {
+            sites,
             known: Memory::with_weighter(FEW, MAX_KNOWN, UnitWeighter),
             unknown: Memory::with_weighter(FEW, MAX_UNKNOWN, UnitWeighter),
             writing: Mutex::new(()),
@@ -181,49 +205,53 @@ impl Held {
         Freshness { until: Instant::now() + lifetime, epoch: self.epoch.load(Ordering::Acquire) }
     }
 
-    fn is_fresh(&self, fresh: Freshness) -> bool {
-        fresh.epoch == self.epoch.load(Ordering::Acquire) && Instant::now() < fresh.until
+    fn is_fresh(&self, fresh: Freshness, now: Instant) -> bool {
+        fresh.epoch == self.epoch.load(Ordering::Acquire) && now < fresh.until
     }
 
     fn fresh(&self, host: &Hostname) -> Option<Sighting> {
+        let now = Instant::now();
         if let Some(known) = self.known.get(host) {
-            return self
-                .is_fresh(known.fresh)
-                .then_some(Sighting { pointer: Some(known.pointer), layer: known.layer });
+            return self.is_fresh(known.fresh, now).then(|| known.sighting());
         }
         let fresh = self.unknown.get(host)?;
-        self.is_fresh(fresh).then_some(Sighting { pointer: None, layer: Layer::Memory })
+        self.is_fresh(fresh, now).then_some(Sighting { layer: Layer::Memory, ..Sighting::NOTHING })
     }
 
     /// Holds a pointer, or the newer one that is held, which it returns.
-    fn take(&self, pointer: Pointer, fresh: Freshness) -> Arc<Pointer> {
+    fn take(&self, pointer: Pointer, fresh: Freshness) -> Known {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let host = pointer.host.clone();
         let newest = match self.known.peek(&host) {
-            Some(known) if known.pointer.version >= pointer.version => known.pointer,
-            _ => Arc::new(pointer),
+            Some(known) if known.pointer.version >= pointer.version => {
+                Known { fresh, layer: Layer::Memory, ..known }
+            }
+            _ => {
+                let counters = self.sites.of(&host, pointer.kind);
+                Known { pointer: Arc::new(pointer), fresh, layer: Layer::Memory, counters }
+            }
         };
         self.unknown.remove(&host);
-        self.known.insert(host, Known { pointer: Arc::clone(&newest), fresh, layer: Layer::Memory });
+        self.known.insert(host, newest.clone());
         newest
     }
 
     /// Holds that storage has nothing for a host. A pointer that was seen stays all the same:
     /// hosts that lost their site have a pointer that says so.
-    fn take_absence(&self, host: &Hostname, fresh: Freshness) -> Option<Arc<Pointer>> {
+    fn take_absence(&self, host: &Hostname, fresh: Freshness) -> Option<Known> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known.peek(host);
         match &known {
             Some(known) => self.known.insert(host.clone(), Known { fresh, ..known.clone() }),
             None => self.unknown.insert(host.clone(), fresh),
         }
-        known.map(|known| known.pointer)
+        known
     }
 
     /// Goes on with what is held of a host, if anything, without asking again for a while.
     fn bear_with(&self, host: &Hostname, fresh: Freshness) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = self.known.peek(host).filter(|known| !self.is_fresh(known.fresh)) {
+        if let Some(known) = self.known.peek(host).filter(|known| !self.is_fresh(known.fresh, Instant::now())) {
             self.known.insert(host.clone(), Known { fresh, layer: Layer::Stale, ..known });
         }
     }
@@ -244,6 +272,7 @@ mod tests {
             host: Hostname::parse("a.example").unwrap(),
             kind: HostKind::Production,
             target: None,
+            earlier: Vec::new(),
         }
     }
 
@@ -253,19 +282,19 @@ mod tests {
 
     #[test]
     fn a_pointer_never_goes_back_to_a_lower_version() {
-        let held = Held::new();
+        let held = Held::new(Sites::new(10));
         let hour = Duration::from_secs(3600);
         held.take(pointer(5), held.fresh_for(Duration::ZERO));
         assert_eq!(version(&held), None, "its lifetime is over");
-        assert_eq!(held.take(pointer(4), held.fresh_for(hour)).version, 5);
+        assert_eq!(held.take(pointer(4), held.fresh_for(hour)).pointer.version, 5);
         assert_eq!(version(&held), Some(5));
-        assert_eq!(held.take_absence(&pointer(0).host, held.fresh_for(hour)).unwrap().version, 5);
-        assert_eq!(held.take(pointer(6), held.fresh_for(hour)).version, 6);
+        assert_eq!(held.take_absence(&pointer(0).host, held.fresh_for(hour)).unwrap().pointer.version, 5);
+        assert_eq!(held.take(pointer(6), held.fresh_for(hour)).pointer.version, 6);
     }
 
     #[test]
     fn a_notice_ends_an_absence_and_a_gap_ends_all_trust() {
-        let held = Held::new();
+        let held = Held::new(Sites::new(10));
         let hour = Duration::from_secs(3600);
         let host = pointer(0).host;
         assert!(held.take_absence(&host, held.fresh_for(hour)).is_none());
@@ -281,7 +310,7 @@ mod tests {
 
     #[test]
     fn after_a_failure_the_old_pointer_serves_as_stale() {
-        let held = Held::new();
+        let held = Held::new(Sites::new(10));
         let host = pointer(0).host;
         held.bear_with(&host, held.fresh_for(RETRY));
         assert!(held.fresh(&host).is_none(), "nothing is held");

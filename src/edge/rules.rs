@@ -3,49 +3,29 @@
 //!
 //! Which rules are for a request is `domain::routing`'s. Start with [`dress`].
 
-use crate::domain::routing::request::Fields;
 use crate::domain::routing::resolve::Answer;
-use actix_web::HttpResponse;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY};
+use crate::edge::field_list::FieldList;
 
-/// The fields of a request, as rules look at them.
-pub struct RequestFields<'r>(pub &'r HeaderMap);
-
-impl Fields for RequestFields<'_> {
-    fn values(&self, name: &str) -> Vec<&str> {
-        self.0.get_all(name).filter_map(|value| value.to_str().ok()).collect()
-    }
-}
-
-pub fn dress(response: &mut HttpResponse, answer: &Answer<'_>) {
-    let is_refused =
-        matches!(response.status(), StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE);
-    let headers = response.headers_mut();
-    // Fields of rules are for what a site shows.
-    for edit in answer.edits.iter().filter(|_| !is_refused) {
-        let Ok(name) = HeaderName::from_bytes(edit.name.as_bytes()) else { continue };
+/// Fields of rules are for what a site shows, not for the edge's own refusals.
+pub fn dress(fields: &mut FieldList, answer: &Answer<'_>) {
+    for edit in &answer.edits {
         // What an answer depends on is added to, never hidden.
-        if name != VARY {
-            headers.remove(&name);
+        if edit.name != "vary" {
+            fields.remove(&edit.name);
         }
         for value in &edit.values {
-            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-                headers.append(name.clone(), value);
-            }
+            fields.append(edit.name.clone(), value.clone());
         }
     }
     if let Some(list) = answer.varies.list() {
-        if let Ok(list) = HeaderValue::try_from(list) {
-            headers.append(VARY, list);
-        }
-        keep_private(headers);
+        fields.append("Vary", list);
+        keep_private(fields);
     }
 }
 
 /// One visitor's answer is not another's: caches between them must not hold it.
-fn keep_private(headers: &mut HeaderMap) {
-    let old = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or_default();
+fn keep_private(fields: &mut FieldList) {
+    let old = fields.get("Cache-Control").unwrap_or_default();
     let directives = old.split(',').map(str::trim).filter(|directive| !directive.is_empty());
     let is = |directive: &str, name: &str| {
         directive.split('=').next().is_some_and(|known| known.trim().eq_ignore_ascii_case(name))
@@ -56,9 +36,7 @@ fn keep_private(headers: &mut HeaderMap) {
     let kept = directives
         .filter(|directive| !["public", "private", "s-maxage"].iter().any(|name| is(directive, name)));
     let new = std::iter::once("private").chain(kept).collect::<Vec<_>>().join(", ");
-    if let Ok(new) = HeaderValue::try_from(new) {
-        headers.insert(CACHE_CONTROL, new);
-    }
+    fields.set("Cache-Control", new);
 }
 
 #[cfg(test)]
@@ -75,12 +53,12 @@ mod tests {
             ("no-store", "no-store"),
             ("", "private"),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut fields = FieldList::default();
             if !old.is_empty() {
-                headers.insert(CACHE_CONTROL, HeaderValue::from_static(old));
+                fields.set("Cache-Control", old);
             }
-            keep_private(&mut headers);
-            assert_eq!(headers.get(CACHE_CONTROL).unwrap(), new, "{old}");
+            keep_private(&mut fields);
+            assert_eq!(fields.get("cache-control"), Some(new), "{old}");
         }
     }
 }

@@ -93,6 +93,7 @@ fn new_app(database: Arc<dyn Database>, folder: &Path) -> Arc<App> {
             lease: Duration::from_secs(2),
             max_attempts: 3,
             pointer_lifetime: Duration::from_secs(5),
+            skew_protection: Duration::from_secs(86_400),
             log_bytes: 1 << 20,
             access_token_lifetime: Duration::from_secs(900),
             refresh_token_lifetime: Duration::from_secs(86_400),

@@ -15,9 +15,12 @@ use crate::app::accounts::Accounts;
 use crate::app::signing::SigningKeys;
 use crate::app::{App, Policy};
 use crate::config::Config;
+use crate::config::edge::AccessLog;
 use crate::domain::host::{Names, Scheme, SiteUrls};
 use crate::domain::secret::Secret;
-use crate::edge::{EdgePorts, EdgeSettings};
+use crate::edge::access_log::Destination;
+use crate::edge::tls::TlsFiles;
+use crate::edge::{DiskSettings, EdgePorts, EdgeSettings, Listeners};
 use crate::ops::Checks;
 use crate::ports::database::Database;
 use crate::ports::error::{StoreError, StoreErrorKind};
@@ -40,6 +43,7 @@ pub struct Started {
     pub role: &'static str,
     pub api: Option<SocketAddr>,
     pub edge: Option<SocketAddr>,
+    pub edge_tls: Option<SocketAddr>,
     pub ops: Option<SocketAddr>,
     pub data_dir: Option<PathBuf>,
 }
@@ -55,8 +59,8 @@ pub async fn up(
 ) -> anyhow::Result<()> {
     let data = DataDir::open(&config.data_dir)?;
     let backends = Backends::connect(config)?;
-    let (api, edge) = (bind("api.listen", config.api.listen)?, bind("edge.listen", config.edge.listen)?);
-    let (api_address, edge_address) = (api.local_addr()?, edge.local_addr()?);
+    let (api, edge) = (bind("api.listen", config.api.listen)?, edge_listeners(config)?);
+    let (api_address, (edge_address, tls_address)) = (api.local_addr()?, addresses(&edge)?);
     let executor = executor(config);
     let mut process = Process::new("up", config, &stop)?;
     let mut checks = backend_checks(&backends);
@@ -89,6 +93,7 @@ pub async fn up(
         role: "up",
         api: Some(api_address),
         edge: Some(edge_address),
+        edge_tls: tls_address,
         ops,
         data_dir: Some(config.data_dir.clone()),
     };
@@ -116,7 +121,7 @@ pub async fn api(
     process.add_api(config, &app, listener);
     process.add_sweeper(&app);
     let ops = process.add_ops(backend_checks(&backends))?;
-    ready(&Started { role: "api", api: Some(address), edge: None, ops, data_dir: None })?;
+    ready(&Started { role: "api", api: Some(address), edge: None, edge_tls: None, ops, data_dir: None })?;
     process.run().await
 }
 
@@ -138,7 +143,7 @@ pub async fn worker(
     let mut checks = backend_checks(&backends);
     checks.push(checks::executor(&executor));
     let ops = process.add_ops(checks)?;
-    ready(&Started { role: "worker", api: None, edge: None, ops, data_dir: None })?;
+    ready(&Started { role: "worker", api: None, edge: None, edge_tls: None, ops, data_dir: None })?;
     process.run().await
 }
 
@@ -150,12 +155,19 @@ pub async fn edge(
 ) -> anyhow::Result<()> {
     let shared = Shared::connect(config)?;
     shared.expect_shareable("edge")?;
-    let listener = bind("edge.listen", config.edge.listen)?;
-    let address = listener.local_addr()?;
+    let listeners = edge_listeners(config)?;
+    let (address, tls_address) = addresses(&listeners)?;
     let mut process = Process::new("edge", config, &stop)?;
-    process.add_edge(config, &shared, listener);
+    process.add_edge(config, &shared, listeners);
     let ops = process.add_ops(vec![checks::cache(&shared.cache), checks::blobs(&shared.blobs)])?;
-    ready(&Started { role: "edge", api: None, edge: Some(address), ops, data_dir: None })?;
+    ready(&Started {
+        role: "edge",
+        api: None,
+        edge: Some(address),
+        edge_tls: tls_address,
+        ops,
+        data_dir: None,
+    })?;
     process.run().await
 }
 
@@ -224,17 +236,15 @@ impl Process {
         Ok(())
     }
 
-    fn add_edge(&mut self, config: &Config, shared: &Shared, listener: TcpListener) {
+    fn add_edge(&mut self, config: &Config, shared: &Shared, listeners: Listeners) {
         let ports = EdgePorts {
             cache: shared.cache.clone(),
             notices: shared.notices.clone(),
             blobs: shared.blobs.clone(),
+            clock: Arc::new(SystemClock),
         };
-        let settings = EdgeSettings {
-            memory_bytes: config.edge.memory_mb << 20,
-            pointer_ttl: half_of_pointer_ttl(config),
-        };
-        self.add("edge", edge_role::serve(ports, settings, listener, self.stop.clone()));
+        let settings = edge_settings(config);
+        self.add("edge", edge_role::serve(ports, settings, listeners, self.stop.clone()));
     }
 
     fn add_sweeper(&mut self, app: &Arc<App>) {
@@ -308,6 +318,7 @@ fn app(config: &Config, backends: &Backends, keys: &[Secret], edge: SocketAddr) 
             lease: Duration::from_secs(config.worker.lease_s),
             max_attempts: config.worker.max_attempts,
             pointer_lifetime: half_of_pointer_ttl(config),
+            skew_protection: config.edge.skew_protection,
             log_bytes: config.limits.log_mb << 20,
             access_token_lifetime: Duration::from_secs(config.auth.access_token_s),
             refresh_token_lifetime: Duration::from_secs(config.auth.refresh_token_days * 86_400),
@@ -322,6 +333,35 @@ fn site_urls(config: &Config, edge: SocketAddr) -> SiteUrls {
     } else {
         SiteUrls { scheme: Scheme::Https, port: None }
     }
+}
+
+fn edge_settings(config: &Config) -> EdgeSettings {
+    let edge = &config.edge;
+    EdgeSettings {
+        memory_bytes: edge.memory_mb << 20,
+        pointer_ttl: half_of_pointer_ttl(config),
+        max_cached_bytes: edge.redis_max_kb << 10,
+        disk: edge.disk.clone().map(|disk| DiskSettings { dir: disk.dir, bytes: disk.mb << 20 }),
+        skew_protection: edge.skew_protection,
+        access_log: match edge.access_log.clone() {
+            AccessLog::Off => None,
+            AccessLog::Stdout => Some(Destination::Stdout),
+            AccessLog::File(path) => Some(Destination::File(path)),
+        },
+        metrics_sites: edge.metrics_sites,
+        tls: edge.tls.clone().map(|tls| TlsFiles { cert: tls.cert, key: tls.key }),
+    }
+}
+
+fn edge_listeners(config: &Config) -> anyhow::Result<Listeners> {
+    let tls = config.edge.tls.as_ref().map(|tls| bind("edge.tls_listen", tls.listen));
+    Ok(Listeners { plain: bind("edge.listen", config.edge.listen)?, tls: tls.transpose()? })
+}
+
+/// Where the edge is reached, plain and by TLS.
+fn addresses(listeners: &Listeners) -> std::io::Result<(SocketAddr, Option<SocketAddr>)> {
+    let tls = listeners.tls.as_ref().map(TcpListener::local_addr);
+    Ok((listeners.plain.local_addr()?, tls.transpose()?))
 }
 
 fn executor(config: &Config) -> Arc<dyn Executor> {

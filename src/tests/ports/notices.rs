@@ -65,6 +65,7 @@ async fn every_listener_hears_every_notice(notices: &dyn Notices) {
         host: Hostname::parse(&format!("{}.test", deployment.body())).unwrap(),
         kind: HostKind::Branch,
         target: None,
+        earlier: Vec::new(),
     };
     for notice in [canceled, Notice::HostMoved { pointer }] {
         notices.publish(&notice).await.unwrap();

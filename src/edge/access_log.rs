@@ -1,0 +1,281 @@
+//! The access log: one line of JSON a request. Each thread writes its lines into a buffer of its
+//! own; full ones, and after a second all, go to one thread that writes them out. No visitor waits
+//! for it: where the disk does not keep up, lines are dropped and counted.
+//!
+//! Start with [`AccessLog::start`], then [`Lines`].
+
+use crate::edge::moment::Moments;
+use crate::edge::reply::Reply;
+use crate::edge::request::Request;
+use anyhow::Context as _;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+/// Buffers that wait to be written out; each is about [`FULL`].
+const WAITING: usize = 64;
+/// A buffer of so many bytes is given away.
+const FULL: usize = 64 * 1024;
+/// Of one text that a visitor sent, in bytes.
+const MAX_TEXT: usize = 512;
+/// How often the file is looked for under its name, since log rotation moves it away.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// Where the log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    Stdout,
+    /// Appended to. A file that was moved away is made anew.
+    File(PathBuf),
+}
+
+/// The running log, for all threads.
+#[derive(Clone)]
+pub struct AccessLog(SyncSender<Vec<u8>>);
+
+impl AccessLog {
+    /// Fails when the file cannot be written to.
+    pub fn start(to: Destination) -> anyhow::Result<Self> {
+        let (send, receive) = sync_channel(WAITING);
+        let thread = std::thread::Builder::new().name("access-log".to_owned());
+        match to {
+            Destination::Stdout => thread.spawn(move || write_out(&receive, &mut io::stdout())),
+            Destination::File(path) => {
+                let mut log = LogFile::open(path)?;
+                thread.spawn(move || write_out(&receive, &mut log))
+            }
+        }?;
+        Ok(Self(send))
+    }
+
+    pub fn lines(&self) -> Lines {
+        Lines { log: self.clone(), buffer: Vec::with_capacity(FULL + 4096) }
+    }
+}
+
+fn write_out(lines: &Receiver<Vec<u8>>, to: &mut impl Write) {
+    let mut is_failing = false;
+    while let Ok(buffer) = lines.recv() {
+        let written = to.write_all(&buffer).and_then(|()| to.flush());
+        if let Err(error) = &written
+            && !is_failing
+        {
+            tracing::warn!(%error, "the access log cannot be written");
+        }
+        is_failing = written.is_err();
+    }
+}
+
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    looked: Instant,
+}
+
+impl LogFile {
+    fn open(path: PathBuf) -> anyhow::Result<Self> {
+        let file = append_to(&path)
+            .with_context(|| format!("edge.access_log: {} cannot be written to", path.display()))?;
+        Ok(Self { path, file, looked: Instant::now() })
+    }
+
+    /// Goes on in a new file where the old one was moved away.
+    fn look_after(&mut self) -> io::Result<()> {
+        if self.looked.elapsed() < LOOK_AFTER {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let held = self.file.metadata()?;
+        match std::fs::metadata(&self.path) {
+            Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => {}
+            _ => self.file = append_to(&self.path)?,
+        }
+        Ok(())
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.look_after()?;
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    File::options().create(true).append(true).open(path)
+}
+
+/// One thread's lines.
+pub struct Lines {
+    log: AccessLog,
+    buffer: Vec<u8>,
+}
+
+/// What a line says beside the request and its answer.
+pub struct Circumstances {
+    pub client: Option<IpAddr>,
+    pub began: Instant,
+    pub ended: Instant,
+}
+
+impl Lines {
+    pub fn write(
+        &mut self,
+        moments: &mut Moments,
+        request: &Request<'_>,
+        reply: &Reply,
+        circumstances: &Circumstances,
+    ) {
+        let Circumstances { client, began, ended } = circumstances;
+        let line = &mut self.buffer;
+        line.extend_from_slice(b"{\"time\":\"");
+        moments.write_log_time(*ended, line);
+        line.extend_from_slice(b"\",\"status\":");
+        write_number(line, u64::from(reply.status));
+        line.extend_from_slice(b",\"bytes\":");
+        write_number(line, reply.bytes());
+        line.extend_from_slice(b",\"duration_us\":");
+        write_number(line, ended.saturating_duration_since(*began).as_micros() as u64);
+        line.extend_from_slice(b",\"layer\":\"");
+        line.extend_from_slice(reply.manner.layer.map_or("none", |layer| layer.name()).as_bytes());
+        line.extend_from_slice(b"\",\"method\":\"");
+        write_text(line, request.method_name.as_bytes());
+        line.extend_from_slice(b"\",\"target\":\"");
+        write_text(line, request.target.as_bytes());
+        line.push(b'"');
+        for field in request.fields {
+            let name = field.name;
+            let key = match name.len() {
+                4 if name.eq_ignore_ascii_case("host") => "host",
+                7 if name.eq_ignore_ascii_case("referer") => "referer",
+                10 if name.eq_ignore_ascii_case("user-agent") => "user_agent",
+                15 if name.eq_ignore_ascii_case("x-forwarded-for") => "forwarded_for",
+                _ => continue,
+            };
+            line.extend_from_slice(b",\"");
+            line.extend_from_slice(key.as_bytes());
+            line.extend_from_slice(b"\":\"");
+            write_text(line, field.value);
+            line.push(b'"');
+        }
+        if let Some(client) = client {
+            // A vector takes whatever is written.
+            let _ = write!(line, ",\"client\":\"{client}\"");
+        }
+        if let Some(deployment) = &reply.manner.deployment {
+            line.extend_from_slice(b",\"deployment\":\"dpl_");
+            line.extend_from_slice(deployment.body().as_bytes());
+            line.push(b'"');
+        }
+        line.extend_from_slice(b"}\n");
+        if self.buffer.len() >= FULL {
+            self.give_away();
+        }
+    }
+
+    /// Hands over what was written so far.
+    pub fn give_away(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(FULL + 4096));
+        if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.log.0.try_send(full) {
+            let lines = lost.iter().filter(|byte| **byte == b'\n').count() as u64;
+            metrics::counter!("gv_edge_access_log_dropped_total").increment(lines);
+            // Its room is used again.
+            self.buffer = lost;
+            self.buffer.clear();
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.give_away();
+    }
+}
+
+fn write_number(line: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    line.extend_from_slice(&digits[at..]);
+}
+
+/// Text of a visitor, as a JSON string may hold it, cut where it is too long.
+fn write_text(line: &mut Vec<u8>, text: &[u8]) {
+    let text = &text[..text.len().min(MAX_TEXT)];
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if text.iter().all(is_plain) {
+        line.extend_from_slice(text);
+        return;
+    }
+    for character in String::from_utf8_lossy(text).chars() {
+        match character {
+            '"' | '\\' => line.extend_from_slice(&[b'\\', character as u8]),
+            control if control < ' ' || control == '\u{7f}' => {
+                let _ = write!(line, "\\u{:04x}", control as u32);
+            }
+            other => line.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_visitors_stay_inside_their_string() {
+        for text in ["plain", "a\"b\\c", "tab\tline\n\u{7f}", "caf\u{e9} \u{1f600}", ""] {
+            let mut line = vec![b'"'];
+            write_text(&mut line, text.as_bytes());
+            line.push(b'"');
+            assert_eq!(serde_json::from_slice::<String>(&line).unwrap(), text);
+        }
+        let mut line = Vec::new();
+        write_text(&mut line, &[b'x'; 10_000]);
+        assert_eq!(line.len(), MAX_TEXT);
+        line.clear();
+        write_text(&mut line, b"\xff\"");
+        assert_eq!(String::from_utf8(line).unwrap(), "\u{fffd}\\\"");
+    }
+
+    #[test]
+    fn numbers_are_written_whole() {
+        for number in [0, 7, 10, 1_234_567, u64::MAX] {
+            let mut line = Vec::new();
+            write_number(&mut line, number);
+            assert_eq!(String::from_utf8(line).unwrap(), number.to_string());
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_moved_away_goes_on_under_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let mut log = LogFile::open(path.clone()).unwrap();
+        log.write_all(b"one\n").unwrap();
+        std::fs::rename(&path, folder.path().join("access.log.1")).unwrap();
+        log.looked = Instant::now().checked_sub(LOOK_AFTER).unwrap();
+        log.write_all(b"two\n").unwrap();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "two\n");
+        assert_eq!(std::fs::read_to_string(folder.path().join("access.log.1")).unwrap(), "one\n");
+    }
+}

@@ -1,0 +1,207 @@
+//! One connection: request, answer, request, until one side has enough.
+
+use crate::edge::access_log::{self, Circumstances};
+use crate::edge::front::head::{self, Head, MAX_FIELDS};
+use crate::edge::front::waiting::{Ended, Waiting};
+use crate::edge::front::writing::{send, write_head};
+use crate::edge::moment::Moments;
+use crate::edge::reply::{Manner, Reply};
+use crate::edge::request::{Method, Request};
+use crate::edge::tally::Tally;
+use crate::edge::pages::{self, Page};
+use crate::edge::Edge;
+use bytes::{Buf as _, Bytes, BytesMut};
+use std::cell::RefCell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::ready;
+use std::time::{Duration, Instant};
+use tokio_util::io::poll_read_buf;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+
+/// How long a client may take to send the head of a request.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a connection may lie idle.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// What is still coming is read for so long after the last answer, so that the client gets it before
+/// it hears that nobody reads any more.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
+/// What is read at once.
+const READ: usize = 4096;
+
+/// What the connections of one thread share.
+pub struct Desk {
+    pub edge: Arc<Edge>,
+    pub stopping: Arc<AtomicBool>,
+    pub tally: Tally,
+    pub books: RefCell<Books>,
+}
+
+/// What is written to for each answer.
+pub struct Books {
+    pub moments: Moments,
+    pub log: Option<access_log::Lines>,
+}
+
+/// How it ended.
+pub enum Rest<S> {
+    Closed,
+    /// What is left is for actix-web, with what was read already.
+    Unusual(Bytes, S),
+}
+
+pub struct Connection<S> {
+    stream: S,
+    desk: Rc<Desk>,
+    client: Option<IpAddr>,
+    /// Read, not answered.
+    read: BytesMut,
+    waiting: Waiting,
+    /// Room for heads of answers.
+    head: Vec<u8>,
+}
+
+enum Next {
+    Request,
+    Close,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub fn new(stream: S, desk: Rc<Desk>, client: Option<IpAddr>) -> Self {
+        let waiting = Waiting::new(Arc::clone(&desk.stopping));
+        Self { stream, desk, client, read: BytesMut::new(), waiting, head: Vec::with_capacity(1024) }
+    }
+
+    pub async fn serve(mut self) -> Rest<S> {
+        let mut began = Instant::now();
+        loop {
+            let read = std::mem::take(&mut self.read);
+            let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+            let next = match head::read(&read, &mut room) {
+                Head::Whole { request, len, closes } => {
+                    let closes = closes || self.waiting.is_stopping();
+                    let next = self.answer(&request, closes).await;
+                    self.read = read;
+                    self.read.advance(len);
+                    next
+                }
+                Head::Partial => {
+                    self.read = read;
+                    if self.read.is_empty() {
+                        began = Instant::now();
+                    }
+                    self.more(began).await
+                }
+                Head::Unusual => return Rest::Unusual(read.freeze(), self.stream),
+                // What follows cannot be told from contents.
+                Head::Malformed(page) => self.refuse(page).await,
+            };
+            match next {
+                Ok(Next::Request) => {}
+                Ok(Next::Close) => {
+                    self.linger().await;
+                    return Rest::Closed;
+                }
+                // Nobody is there any more.
+                Err(_) => return Rest::Closed,
+            }
+        }
+    }
+
+    async fn answer(&mut self, request: &Request<'_>, closes: bool) -> io::Result<Next> {
+        let began = Instant::now();
+        let (reply, ended) = match self.desk.edge.at_once(request, began) {
+            // Looking at the clock again would be a good part of the work.
+            Some(reply) => (reply, began),
+            None => (Box::pin(self.desk.edge.answer(request)).await, Instant::now()),
+        };
+        self.write(request, reply, (began, ended), closes).await?;
+        Ok(if closes { Next::Close } else { Next::Request })
+    }
+
+    async fn write(
+        &mut self,
+        request: &Request<'_>,
+        reply: Reply,
+        (began, ended): (Instant, Instant),
+        closes: bool,
+    ) -> io::Result<()> {
+        self.head.clear();
+        self.desk.note(request, &reply, &Circumstances { client: self.client, began, ended }, |date| {
+            write_head(&mut self.head, &reply, date, closes);
+        });
+        let is_head = reply.manner.is_head;
+        send(&mut self.stream, &mut self.waiting, &mut self.head, reply.body, is_head).await
+    }
+
+    /// Reads what comes next, into room that is there only while something is read.
+    async fn more(&mut self, began: Instant) -> io::Result<Next> {
+        let is_idle = self.read.is_empty();
+        let deadline = began + if is_idle { KEEP_ALIVE } else { HEAD_DEADLINE };
+        self.read.reserve(READ);
+        let (stream, read) = (&mut self.stream, &mut self.read);
+        let reading = self.waiting.until(deadline, is_idle, |context| {
+            poll_read_buf(Pin::new(&mut *stream), context, read)
+        });
+        match reading.await {
+            Ok(Ok(0)) => Ok(Next::Close),
+            Ok(Ok(_)) => Ok(Next::Request),
+            Ok(Err(error)) => Err(error),
+            Err(Ended::Stopping) => Ok(Next::Close),
+            Err(Ended::Late) if is_idle => Ok(Next::Close),
+            Err(Ended::Late) => self.refuse(pages::TOO_SLOW).await,
+        }
+    }
+
+    /// Answers what is no request, once and for all.
+    async fn refuse(&mut self, page: Page) -> io::Result<Next> {
+        let method = Method::Other;
+        let request = Request { method, method_name: "-", target: "-", authority: None, fields: &[] };
+        let now = Instant::now();
+        self.write(&request, Manner::default().page(page), (now, now), true).await?;
+        Ok(Next::Close)
+    }
+
+    async fn linger(&mut self) {
+        let deadline = Instant::now() + LINGER;
+        let _ = self.stream.shutdown().await;
+        let mut left = LINGER_BYTES;
+        let mut piece = [0; READ];
+        while left > 0 {
+            let stream = &mut self.stream;
+            let reading = self.waiting.until(deadline, false, |context| {
+                let mut into = ReadBuf::new(&mut piece);
+                ready!(Pin::new(&mut *stream).poll_read(context, &mut into))?;
+                std::task::Poll::Ready(io::Result::Ok(into.filled().len()))
+            });
+            match reading.await {
+                Ok(Ok(read)) if read > 0 => left = left.saturating_sub(read),
+                _ => return,
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// Counts an answer and notes it down; `with_date` is given the line of the date.
+    pub fn note(
+        &self,
+        request: &Request<'_>,
+        reply: &Reply,
+        circumstances: &Circumstances,
+        with_date: impl FnOnce(&[u8]),
+    ) {
+        self.tally.count(reply);
+        let books = &mut *self.books.borrow_mut();
+        with_date(books.moments.date_line(circumstances.ended));
+        if let Some(log) = &mut books.log {
+            log.write(&mut books.moments, request, reply, circumstances);
+        }
+    }
+}

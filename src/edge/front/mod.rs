@@ -1,0 +1,13 @@
+//! The edge's own front: reads HTTP/1.1 requests from a connection and writes answers to it, with
+//! one system call for each where it can. Ordinary requests are GETs and the like without a content;
+//! at the first one that is not, the connection is given to actix-web, which knows the rest of HTTP.
+//!
+//! Start with [`connection`]; [`head`] reads requests, [`writing`] writes answers.
+
+pub mod connection;
+mod head;
+mod rewound;
+mod waiting;
+mod writing;
+
+pub use rewound::Rewound;

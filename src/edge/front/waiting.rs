@@ -1,0 +1,64 @@
+//! How long a connection is waited for. Most waits are short, so the deadline is a plain moment, and
+//! one timer a connection looks at it now and then instead of being set for each request.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::time::Sleep;
+
+/// How often the timer looks: what a deadline or a stop is late by at most.
+const LOOK: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The deadline went by.
+    Late,
+    /// The edge stops, and nothing is under way.
+    Stopping,
+}
+
+pub struct Waiting {
+    timer: Pin<Box<Sleep>>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Waiting {
+    pub fn new(stopping: Arc<AtomicBool>) -> Self {
+        Self { timer: Box::pin(tokio::time::sleep(LOOK)), stopping }
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Waits for `ready` until `deadline`; with `is_idle`, until the edge stops too.
+    pub async fn until<T>(
+        &mut self,
+        deadline: Instant,
+        is_idle: bool,
+        mut ready: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, Ended> {
+        poll_fn(|context| {
+            if let Poll::Ready(value) = ready(context) {
+                return Poll::Ready(Ok(value));
+            }
+            loop {
+                if is_idle && self.is_stopping() {
+                    return Poll::Ready(Err(Ended::Stopping));
+                }
+                if self.timer.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                let now = Instant::now();
+                if now >= deadline {
+                    return Poll::Ready(Err(Ended::Late));
+                }
+                self.timer.as_mut().reset((now + LOOK).into());
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,104 @@
+//! Writes an answer: its head from lines that are ready, then its body, together in one call where
+//! the connection takes them.
+
+use crate::edge::front::waiting::Waiting;
+use crate::edge::reply::{FileBody, Reply, cache_status};
+use actix_web::http::StatusCode;
+use bytes::{Buf as _, Bytes};
+use futures_util::StreamExt as _;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::ready;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWrite;
+
+/// A client that takes nothing for so long is gone.
+const STALL: Duration = Duration::from_secs(60);
+/// Bodies of so many bytes are copied behind their head: one piece costs less than two.
+const COPIED: usize = 2048;
+
+/// Writes the head of an answer into `head`, which is empty.
+pub fn write_head(head: &mut Vec<u8>, reply: &Reply, date_line: &[u8], closes: bool) {
+    match reply.status {
+        200 => head.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+        304 => head.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n"),
+        404 => head.extend_from_slice(b"HTTP/1.1 404 Not Found\r\n"),
+        other => {
+            let reason = StatusCode::from_u16(other).ok().and_then(|status| status.canonical_reason());
+            head.extend_from_slice(format!("HTTP/1.1 {other} {}\r\n", reason.unwrap_or("-")).as_bytes());
+        }
+    }
+    head.extend_from_slice(reply.lines.as_bytes());
+    if let Some(layer) = reply.manner.layer {
+        head.extend_from_slice(cache_status(layer));
+    }
+    head.extend_from_slice(date_line);
+    if closes {
+        head.extend_from_slice(b"Connection: close\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+}
+
+/// Sends a head and the body behind it. An error leaves the answer cut off: the connection is of no
+/// use any more.
+pub async fn send(
+    stream: &mut (impl AsyncWrite + Unpin),
+    waiting: &mut Waiting,
+    head: &mut Vec<u8>,
+    body: FileBody,
+    is_head: bool,
+) -> io::Result<()> {
+    match body {
+        FileBody::Held(bytes) if !is_head => {
+            if bytes.len() <= COPIED {
+                head.extend_from_slice(&bytes);
+                write_all(stream, waiting, head, Bytes::new()).await?;
+            } else {
+                write_all(stream, waiting, head, bytes).await?;
+            }
+        }
+        FileBody::Stream(_, mut pieces) if !is_head => {
+            let mut first: &[u8] = head;
+            while let Some(piece) = pieces.next().await {
+                let piece = piece.map_err(io::Error::other)?;
+                write_all(stream, waiting, first, piece).await?;
+                first = &[];
+            }
+            write_all(stream, waiting, first, Bytes::new()).await?;
+        }
+        _ => write_all(stream, waiting, head, Bytes::new()).await?,
+    }
+    let deadline = Instant::now() + STALL;
+    let flushed = waiting.until(deadline, false, |context| Pin::new(&mut *stream).poll_flush(context)).await;
+    flushed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn write_all(
+    stream: &mut (impl AsyncWrite + Unpin),
+    waiting: &mut Waiting,
+    mut head: &[u8],
+    mut body: Bytes,
+) -> io::Result<()> {
+    while !head.is_empty() || !body.is_empty() {
+        let deadline = Instant::now() + STALL;
+        let writing = waiting.until(deadline, false, |context| {
+            let stream = Pin::new(&mut *stream);
+            let written = match (head.is_empty(), body.is_empty()) {
+                (true, _) => ready!(stream.poll_write(context, &body)),
+                (false, true) => ready!(stream.poll_write(context, head)),
+                (false, false) => {
+                    ready!(stream.poll_write_vectored(context, &[IoSlice::new(head), IoSlice::new(&body)]))
+                }
+            };
+            std::task::Poll::Ready(written)
+        });
+        let written = writing.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let of_head = written.min(head.len());
+        head = &head[of_head..];
+        body.advance(written - of_head);
+    }
+    Ok(())
+}

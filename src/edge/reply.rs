@@ -1,0 +1,181 @@
+//! An answer: its status, its field lines and its body, whoever writes them to the connection.
+//!
+//! Start with [`Reply`]; [`Manner`] is how answers to one request begin.
+
+use crate::domain::id::DeploymentId;
+use crate::edge::field_list::FieldList;
+use crate::edge::layers::Layer;
+use crate::edge::pages::{Page, UNSATISFIABLE};
+use crate::edge::ready::Ready;
+use crate::edge::site_counters::SiteCounters;
+use crate::ports::error::StoreError;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use std::ops::Range;
+use std::sync::Arc;
+
+pub const REVALIDATE: &str = "public, max-age=0, must-revalidate";
+pub const FOR_EVER: &str = "public, max-age=31536000, immutable";
+pub const NO_STORE: &str = "no-store";
+const ALLOWED: &str = "GET, HEAD";
+const HTML: &str = "text/html; charset=utf-8";
+/// Seconds.
+const RETRY_AFTER: &str = "5";
+
+pub struct Reply {
+    pub status: u16,
+    pub lines: Lines,
+    pub body: FileBody,
+    pub manner: Manner,
+}
+
+/// Field lines, each with its end. A status that has a content has a Content-Length among them.
+pub enum Lines {
+    Ready(Arc<Ready>),
+    NotModified(Arc<Ready>),
+    Own(Vec<u8>),
+}
+
+/// How answers to one request begin, and what is noted of them.
+#[derive(Clone, Default)]
+pub struct Manner {
+    pub is_head: bool,
+    /// Where the bytes came from, or what there is to know where there are none.
+    pub layer: Option<Layer>,
+    /// Its host may have moved, but nobody could be asked.
+    pub is_stale: bool,
+    pub deployment: Option<DeploymentId>,
+    /// A preview is not for search engines.
+    pub is_preview: bool,
+    pub site: Option<Arc<SiteCounters>>,
+}
+
+/// The bytes of a file, or of a part of it.
+pub enum FileBody {
+    Empty,
+    Held(Bytes),
+    /// Its length, then the bytes.
+    Stream(u64, BoxStream<'static, Result<Bytes, StoreError>>),
+    /// For HEAD: nobody loads what nobody gets.
+    Length(u64),
+}
+
+impl FileBody {
+    /// Of what would be sent to a GET, in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Held(bytes) => bytes.len() as u64,
+            Self::Stream(len, _) | Self::Length(len) => *len,
+        }
+    }
+}
+
+impl Lines {
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Ready(ready) => ready.lines(),
+            Self::NotModified(ready) => ready.lines_of_not_modified(),
+            Self::Own(lines) => lines,
+        }
+    }
+}
+
+impl Reply {
+    /// Bytes of content that go to the visitor.
+    pub fn bytes(&self) -> u64 {
+        if self.manner.is_head { 0 } else { self.body.len() }
+    }
+}
+
+impl Manner {
+    pub fn came_from(&mut self, layer: Layer) {
+        self.layer = Some(if self.is_stale { layer.max(Layer::Stale) } else { layer });
+    }
+
+    /// The fields that all answers of a deployment have.
+    pub fn fields(&self) -> FieldList {
+        let mut fields = FieldList::default();
+        fields.set("Server", "gv");
+        fields.set("X-Content-Type-Options", "nosniff");
+        if let Some(deployment) = &self.deployment {
+            fields.set("X-Gv-Deployment", deployment.to_string());
+        }
+        if self.is_preview {
+            fields.set("X-Robots-Tag", "noindex");
+        }
+        fields
+    }
+
+    pub fn file(self, ready: Arc<Ready>, body: FileBody) -> Reply {
+        Reply { status: ready.status, lines: Lines::Ready(ready), body, manner: self }
+    }
+
+    pub fn part(self, ready: &Ready, part: &Range<u64>, body: FileBody) -> Reply {
+        Reply { status: 206, lines: Lines::Own(ready.lines_of_part(part)), body, manner: self }
+    }
+
+    pub fn not_modified(self, ready: Arc<Ready>) -> Reply {
+        Reply { status: 304, lines: Lines::NotModified(ready), body: FileBody::Empty, manner: self }
+    }
+
+    pub fn options(self) -> Reply {
+        let mut fields = self.fields();
+        fields.set("Allow", ALLOWED);
+        Reply { status: 204, lines: Lines::Own(fields.lines(|_| true).0), body: FileBody::Empty, manner: self }
+    }
+
+    /// An answer with a redirect's fields, before rules have their say.
+    pub fn moved_fields(&self, location: &str) -> FieldList {
+        let mut fields = self.fields();
+        // Permanent for this deployment: the next one may have another file there.
+        fields.set("Cache-Control", REVALIDATE);
+        fields.set("Location", location.to_owned());
+        fields
+    }
+
+    pub fn unsatisfiable(self, size: u64) -> Reply {
+        let mut fields = self.page_fields(UNSATISFIABLE);
+        fields.set("Content-Range", format!("bytes */{size}"));
+        self.built_in(UNSATISFIABLE, fields)
+    }
+
+    /// One of the edge's own pages.
+    pub fn page(self, page: Page) -> Reply {
+        let fields = self.page_fields(page);
+        self.built_in(page, fields)
+    }
+
+    pub fn page_fields(&self, page: Page) -> FieldList {
+        let mut fields = self.fields();
+        match page.status {
+            405 => fields.set("Allow", ALLOWED),
+            503 => fields.set("Retry-After", RETRY_AFTER),
+            _ => {}
+        }
+        fields.set("Content-Type", HTML);
+        fields.set("Cache-Control", NO_STORE);
+        fields
+    }
+
+    pub fn built_in(self, page: Page, fields: FieldList) -> Reply {
+        self.own(page.status, fields, page.html().into())
+    }
+
+    pub fn own(self, status: u16, mut fields: FieldList, body: Bytes) -> Reply {
+        fields.set("Content-Length", body.len().to_string());
+        let lines = Lines::Own(fields.lines(|_| true).0);
+        Reply { status, lines, body: FileBody::Held(body), manner: self }
+    }
+}
+
+/// RFC 9211, a whole line.
+pub fn cache_status(layer: Layer) -> &'static [u8] {
+    match layer {
+        Layer::Memory => b"Cache-Status: gv-edge; hit; detail=memory\r\n",
+        Layer::Stale => b"Cache-Status: gv-edge; hit; detail=stale\r\n",
+        Layer::Disk => b"Cache-Status: gv-edge; hit; detail=disk\r\n",
+        Layer::Cache => b"Cache-Status: gv-edge; fwd=miss; detail=cache\r\n",
+        Layer::Storage => b"Cache-Status: gv-edge; fwd=miss; detail=storage\r\n",
+    }
+}

@@ -1,0 +1,196 @@
+//! The edge's listeners, and the threads behind them.
+
+use crate::edge::access_log::AccessLog;
+use crate::edge::front::Rewound;
+use crate::edge::front::connection::{Books, Connection, Desk, Rest};
+use crate::edge::moment::Moments;
+use crate::edge::tally::Tally;
+use crate::edge::tls::HTTP_2;
+use crate::edge::{Edge, EdgePorts, EdgeSettings, unusual};
+use crate::ports::clock::Clock;
+use actix_http::Protocol;
+use actix_server::Server;
+use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
+use anyhow::Context as _;
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// How long downloads may go on after the stop, in seconds.
+const DRAIN_S: u64 = 30;
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Lines of the access log lie no longer in a thread's buffer.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+
+/// Where visitors come in.
+pub struct Listeners {
+    pub plain: TcpListener,
+    pub tls: Option<TcpListener>,
+}
+
+/// Serves visitors until `stop`, then finishes what runs, for at most 30 seconds. Must be called
+/// within a Tokio runtime of several threads. Fails when a listener, the disk, the access log or a
+/// certificate cannot be used.
+pub async fn serve(
+    ports: EdgePorts,
+    settings: EdgeSettings,
+    listeners: Listeners,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let making = {
+        let (ports, settings, runtime) = (ports.clone(), settings.clone(), Handle::current());
+        move || Edge::new(&ports, &settings, &runtime)
+    };
+    let edge = Arc::new(tokio::task::spawn_blocking(making).await??);
+    let log = settings.access_log.clone().map(AccessLog::start).transpose()?;
+    let stopping = Arc::new(AtomicBool::new(false));
+    let house = House { edge: Arc::clone(&edge), clock: ports.clock, log, stopping, stop: stop.clone() };
+    let mut server = Server::build()
+        .disable_signals()
+        .shutdown_timeout(DRAIN_S)
+        .shutdown_signal(stop.clone().cancelled_owned());
+    let address = listeners.plain.local_addr()?;
+    let plain = house.clone();
+    server = server.listen("edge", listeners.plain, move || plain.clone().plain(address))?;
+    if let Some(listener) = listeners.tls {
+        let files = settings.tls.context("a listener for TLS needs a certificate")?;
+        let (acceptor, address, tls) = (files.acceptor()?, listener.local_addr()?, house.clone());
+        server = server.listen("edge-tls", listener, move || tls.clone().tls(acceptor.clone(), address))?;
+    }
+    let ending = async {
+        stop.cancelled().await;
+        house.stopping.store(true, Ordering::Relaxed);
+        std::future::pending::<()>().await;
+    };
+    // Heard to the end: a host may move while downloads finish.
+    tokio::select! {
+        ended = server.run() => ended?,
+        () = edge.pointers.follow(&*ports.notices) => {}
+        () = ending => {}
+    }
+    Ok(())
+}
+
+/// What every thread makes its own desk from.
+#[derive(Clone)]
+struct House {
+    edge: Arc<Edge>,
+    clock: Arc<dyn Clock>,
+    log: Option<AccessLog>,
+    stopping: Arc<AtomicBool>,
+    stop: CancellationToken,
+}
+
+impl House {
+    fn desk(self) -> Rc<Desk> {
+        let log = self.log.as_ref().map(AccessLog::lines);
+        let desk = Rc::new(Desk {
+            edge: self.edge,
+            stopping: self.stopping,
+            tally: Tally::default(),
+            books: RefCell::new(Books { moments: Moments::new(self.clock), log }),
+        });
+        if self.log.is_some() {
+            let desk = Rc::downgrade(&desk);
+            actix_web::rt::spawn(async move {
+                while let Some(desk) = desk.upgrade() {
+                    if let Some(log) = &mut desk.books.borrow_mut().log {
+                        log.give_away();
+                    }
+                    drop(desk);
+                    tokio::time::sleep(LOG_EVERY).await;
+                }
+            });
+        }
+        desk
+    }
+
+    fn plain(
+        self,
+        address: SocketAddr,
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
+        fn_factory(move || {
+            let house = self.clone();
+            async move {
+                let stop = house.stop.clone();
+                let desk = house.desk();
+                let unusual = unusual::service::<Rewound<TcpStream>>(Rc::clone(&desk), stop, address);
+                let unusual = Rc::new(unusual.new_service(()).await?);
+                Ok(fn_service(move |stream: TcpStream| {
+                    let (desk, unusual) = (Rc::clone(&desk), Rc::clone(&unusual));
+                    async move {
+                        prepare(&stream);
+                        let peer = stream.peer_addr().ok();
+                        converse(stream, desk, &*unusual, peer).await;
+                        Ok::<_, ()>(())
+                    }
+                }))
+            }
+        })
+    }
+
+    fn tls(
+        self,
+        acceptor: TlsAcceptor,
+        address: SocketAddr,
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
+        fn_factory(move || {
+            let (house, acceptor) = (self.clone(), acceptor.clone());
+            async move {
+                let stop = house.stop.clone();
+                let desk = house.desk();
+                let unusual = unusual::service(Rc::clone(&desk), stop, address);
+                let unusual = Rc::new(unusual.new_service(()).await?);
+                Ok(fn_service(move |stream: TcpStream| {
+                    let (desk, unusual) = (Rc::clone(&desk), Rc::clone(&unusual));
+                    let acceptor = acceptor.clone();
+                    async move {
+                        prepare(&stream);
+                        let peer = stream.peer_addr().ok();
+                        let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else {
+                            return Ok(());
+                        };
+                        if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) {
+                            let whole = Rewound::new(Bytes::new(), stream);
+                            // What goes wrong there has been answered, or nobody is there to hear.
+                            let _ = unusual.call((whole, Protocol::Http2, peer)).await;
+                        } else {
+                            converse(stream, desk, &*unusual, peer).await;
+                        }
+                        Ok::<_, ()>(())
+                    }
+                }))
+            }
+        })
+    }
+}
+
+fn prepare(stream: &TcpStream) {
+    // Answers are written whole: nothing is gained by waiting for more.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps its delay");
+    }
+}
+
+/// One connection: by the front as long as it is ordinary, by actix-web from then on.
+async fn converse<S, U>(stream: S, desk: Rc<Desk>, unusual: &U, peer: Option<SocketAddr>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    U: Service<(Rewound<S>, Protocol, Option<SocketAddr>), Response = ()>,
+{
+    let connection = Connection::new(stream, desk, peer.map(|peer| peer.ip()));
+    if let Rest::Unusual(read, stream) = connection.serve().await {
+        // What goes wrong there has been answered, or nobody is there to hear.
+        let _ = unusual.call((Rewound::new(read, stream), Protocol::Http1, peer)).await;
+    }
+}
