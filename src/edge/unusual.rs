@@ -2,7 +2,6 @@
 //! target, and all that follows them on their connection. actix-web reads them and writes the
 //! answers, which are the same.
 
-use crate::edge::EdgeSettings;
 use crate::edge::access_log::Circumstances;
 use crate::edge::front::connection::{Desk, HEAD_DEADLINE, KEEP_ALIVE};
 use crate::edge::reply::{FileBody, Reply, cache_status};
@@ -43,7 +42,7 @@ pub fn service<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         .client_request_timeout(HEAD_DEADLINE)
         .client_disconnect_timeout(CLOSE_DEADLINE)
         .local_addr(address)
-        .finish(map_config(app, move |()| AppConfig::new(false, address.to_string(), address)))
+        .finish(map_config(app, |()| AppConfig::default()))
 }
 
 async fn handle(request: HttpRequest) -> HttpResponse {
