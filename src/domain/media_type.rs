@@ -109,3 +109,4 @@ mod tests {
         }
     }
 }
+pub fn is_compressible(media_type: &str) -> bool { media_type.starts_with("text/") }

@@ -29,6 +29,7 @@ pub struct Answer<'m> {
     pub edits: Vec<FieldEdit>,
     /// What it depends on beside the address.
     pub varies: Varies,
+    pub is_general: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ pub fn resolve<'m>(manifest: &'m Manifest, asked: &Asked<'_>, trace: &mut Trace)
     };
     let edits = way.edits(&outcome);
     let outcome = if way.budget.is_spent() { Outcome::TooCostly } else { outcome };
-    Answer { outcome, edits, varies: way.varies }
+    Answer { outcome, edits, varies: way.varies, is_general: true }
 }
 
 struct Way<'m, 'r> {
@@ -171,7 +172,7 @@ impl<'m> Way<'m, '_> {
     fn file(&mut self) -> Option<Outcome<'m>> {
         match files::look(self.manifest, self.asked.path, self.asked.query) {
             Looked::File(found) => {
-                self.trace.take(found.path.as_str(), || "the file is there".to_owned());
+                self.trace.take(found.path, || "the file is there".to_owned());
                 Some(Outcome::File(found))
             }
             Looked::Moved { location } => {
@@ -196,7 +197,7 @@ impl<'m> Way<'m, '_> {
             None => None,
         };
         let found = files::find(self.manifest, page?)?;
-        self.trace.take(found.path.as_str(), || "the site is a single-page app".to_owned());
+        self.trace.take(found.path, || "the site is a single-page app".to_owned());
         Some(found)
     }
 
@@ -211,7 +212,7 @@ impl<'m> Way<'m, '_> {
     }
 
     fn page(&mut self, status: u16, found: Found<'m>) -> Outcome<'m> {
-        self.trace.take(found.path.as_str(), || format!("nothing is there: {status}"));
+        self.trace.take(found.path, || format!("nothing is there: {status}"));
         Outcome::Page { status, found }
     }
 

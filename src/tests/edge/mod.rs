@@ -1,12 +1,20 @@
 //! The edge alone, over HTTP on a real port, above the embedded stores. `sites`: what a visitor
-//! gets. `routing`: what the site's rules make of it. `layers`: how often storage is asked, and what happens when it fails. `hostile`: what
-//! nobody should send. Here: the running edge that they share.
+//! gets. `http`, `hostile_requests`: the sections of the specification of these names. `routing`: what
+//! the site's rules make of a request. `front`: connections. `layers`, `disk`: how often storage is
+//! asked, and what happens when it fails. `skew`: what outlives its deployment. `log`: what operators
+//! see. `tls`: the same by TLS. Here: the running edge that they share.
 
-mod hostile;
+mod disk;
+mod front;
+mod hostile_requests;
+mod http;
 mod layers;
 mod line;
+mod log;
 mod routing;
 mod sites;
+mod skew;
+mod tls;
 
 use gv::adapters::blobs::filesystem::FilesystemBlobs;
 use gv::adapters::cache::local::LocalCache;
@@ -14,9 +22,11 @@ use gv::adapters::cache::local_notices::LocalNotices;
 use gv::domain::digest::Digest;
 use gv::domain::host::{HostKind, Hostname, Pointer, PointerTarget};
 use gv::domain::id::{DeploymentId, ProjectId, UserId};
-use gv::domain::manifest::{FileEntry, Manifest, SitePath};
+use gv::domain::manifest::{Coded, Codings, FileTable, Manifest, NewEntry, SitePath};
 use gv::domain::routing::rules::Rules;
-use gv::edge::{EdgePorts, EdgeSettings, serve};
+use gv::adapters::clock::SystemClock;
+use gv::domain::coding::Coding;
+use gv::edge::{EdgePorts, EdgeSettings, Listeners, serve};
 use gv::ports::blobs::{Blobs, Body, Key};
 use gv::ports::notices::{Notice, Notices};
 use line::Line;
@@ -39,7 +49,8 @@ struct Running {
     notices: Arc<LocalNotices>,
     stop: CancellationToken,
     serving: JoinHandle<anyhow::Result<()>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+    tls_address: Option<SocketAddr>,
 }
 
 impl Running {
@@ -48,17 +59,38 @@ impl Running {
     }
 
     async fn with(memory_bytes: u64, pointer_ttl: Duration) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::with_settings(EdgeSettings { memory_bytes, pointer_ttl, ..EdgeSettings::default() }).await
+    }
+
+    async fn with_settings(settings: EdgeSettings) -> Self {
+        Self::above(tempfile::tempdir().unwrap(), settings).await
+    }
+
+    /// An edge above what another one left in storage.
+    async fn above(folder: tempfile::TempDir, settings: EdgeSettings) -> Self {
         let blobs = Arc::new(Line::to(FilesystemBlobs::open(folder.path()).unwrap()));
         let cache = Arc::new(LocalCache::new(16 * 1024 * 1024));
         let notices = Arc::new(LocalNotices::new());
-        let ports = EdgePorts { cache: cache.clone(), notices: notices.clone(), blobs: blobs.clone() };
-        let settings = EdgeSettings { memory_bytes, pointer_ttl };
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let ports = EdgePorts {
+            cache: cache.clone(),
+            notices: notices.clone(),
+            blobs: blobs.clone(),
+            clock: Arc::new(SystemClock),
+        };
+        let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let listeners = Listeners { plain: listener(), tls: settings.tls.as_ref().map(|_| listener()) };
+        let address = listeners.plain.local_addr().unwrap();
+        let tls_address = listeners.tls.as_ref().map(|listener| listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve(ports, settings, listener, stop.clone()));
-        Self { address, blobs, cache, notices, stop, serving, _folder: folder }
+        let serving = tokio::spawn(serve(ports, settings, listeners, stop.clone()));
+        Self { address, blobs, cache, notices, stop, serving, folder, tls_address }
+    }
+
+    /// Ends the edge and leaves its storage.
+    async fn end(self) -> tempfile::TempDir {
+        self.stop.cancel();
+        self.serving.await.unwrap().unwrap();
+        self.folder
     }
 
     /// Stores a site and points the host at it, as a worker would, without telling anybody.
@@ -81,21 +113,21 @@ impl Running {
                 Some("js") => "text/javascript; charset=utf-8",
                 _ => "application/octet-stream",
             };
-            let entry = FileEntry {
+            let entry = NewEntry {
                 digest: Digest::of(bytes),
                 size: bytes.len() as u64,
                 media_type: media_type.to_owned(),
+                codings: Codings::default(),
             };
             (SitePath::parse(name).unwrap(), entry)
         };
         let manifest = Manifest {
-            version: Manifest::VERSION,
             deployment: DeploymentId::new(now, &mut rng),
             account,
             project: ProjectId::new(now, &mut rng),
             spa_fallback: None,
             rules: rules.clone(),
-            files: files.iter().map(entry).collect(),
+            files: FileTable::build(files.iter().map(entry)).unwrap(),
         };
         for (_, bytes) in files {
             let key = Key::blob(account, &Digest::of(bytes));
@@ -109,6 +141,43 @@ impl Running {
 
     async fn publish_files(&self, files: &[(&str, &[u8])]) -> Manifest {
         self.publish(("blog.localhost", 1, HostKind::Production), files).await
+    }
+
+    /// A site whose pages are kept in codings too, with whatever bytes.
+    async fn publish_coded(&self, files: &[(&str, &[u8])], codings: &[(Coding, &[u8])]) -> Manifest {
+        let plain = self.publish_files(files).await;
+        let kept = codings.iter().fold(Codings::default(), |kept, (coding, bytes)| {
+            kept.with(*coding, Coded::of(bytes).unwrap())
+        });
+        let mut entries = Vec::new();
+        for (path, entry) in plain.files.iter() {
+            let is_page = path.ends_with(".html");
+            let new = NewEntry {
+                digest: entry.digest,
+                size: entry.size,
+                media_type: entry.media_type.to_owned(),
+                codings: if is_page { kept } else { Codings::default() },
+            };
+            entries.push((SitePath::parse(path).unwrap(), new));
+            for (coding, bytes) in codings.iter().filter(|_| is_page) {
+                let check = kept.get(*coding).unwrap().check;
+                self.store(&Key::coded(plain.account, &entry.digest, &check, *coding), bytes).await;
+            }
+        }
+        let manifest = Manifest { files: FileTable::build(entries).unwrap(), ..plain };
+        self.store(&Key::manifest(manifest.deployment), &manifest.encode()).await;
+        manifest
+    }
+
+    async fn remove(&self, key: &Key) {
+        self.blobs.delete(key).await.unwrap();
+    }
+
+    /// The fields of an answer that memory has.
+    async fn warm_fields(&self, path: &str, codings: &str) -> Vec<(String, String)> {
+        let codings = format!("Accept-Encoding: {codings}");
+        self.ask("GET", path, &[&codings]).await;
+        self.ask("GET", path, &[&codings]).await.lasting_fields()
     }
 
     async fn store(&self, key: &Key, bytes: &[u8]) {
@@ -161,7 +230,7 @@ fn pointer_to((host, version, kind): (&str, i64, HostKind), manifest: &Manifest)
         project: manifest.project,
         deployment: manifest.deployment,
     };
-    Pointer { version, host: Hostname::parse(host).unwrap(), kind, target: Some(target), earlier: Vec::new() }
+    Pointer { version, host: Hostname::parse(host).unwrap(), kind, target: Some(target) }
 }
 
 #[derive(Clone, Debug)]

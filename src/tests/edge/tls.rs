@@ -1,0 +1,63 @@
+//! The same sites by TLS: HTTP/1.1 by the front, HTTP/2 by actix-web, chosen by ALPN.
+
+use super::{HOUR, Running};
+use gv::edge::EdgeSettings;
+use gv::edge::tls::TlsFiles;
+use std::path::Path;
+use std::process::Command;
+
+/// A certificate of its own, for a day.
+fn certificate(folder: &Path) -> TlsFiles {
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+        .args(["-days", "1", "-subj", "/CN=blog.localhost", "-addext", "subjectAltName=DNS:blog.localhost"])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert)
+        .output()
+        .expect("openssl is there");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    TlsFiles { cert, key }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sites_come_by_http_1_and_http_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = certificate(folder.path());
+    let root = std::fs::read(&files.cert).unwrap();
+    let settings = EdgeSettings { pointer_ttl: HOUR, tls: Some(files), ..EdgeSettings::default() };
+    let edge = Running::with_settings(settings).await;
+    edge.publish_files(&[("index.html", b"by TLS"), ("404.html", b"lost")]).await;
+    let address = edge.tls_address.unwrap();
+    let client = |only_1: bool| {
+        let builder = reqwest::Client::builder()
+            .tls_certs_only([reqwest::Certificate::from_pem(&root).unwrap()])
+            .resolve("blog.localhost", address);
+        if only_1 { builder.http1_only() } else { builder }.build().unwrap()
+    };
+    let url = format!("https://blog.localhost:{}", address.port());
+    for (only_1, version) in [(true, reqwest::Version::HTTP_11), (false, reqwest::Version::HTTP_2)] {
+        let client = client(only_1);
+        for _ in 0..2 {
+            let answer = client.get(&url).send().await.unwrap();
+            assert_eq!((answer.status().as_u16(), answer.version()), (200, version));
+            assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+            assert_eq!(answer.text().await.unwrap(), "by TLS");
+            let lost = client.get(format!("{url}/no")).send().await.unwrap();
+            assert_eq!((lost.status().as_u16(), lost.text().await.unwrap()), (404, "lost".to_owned()));
+            let head = client.head(&url).send().await.unwrap();
+            assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (200, &"6".parse().unwrap()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_does_not_fit_its_key_is_told_at_the_start() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let files = TlsFiles { key: certificate(other.path()).key, ..certificate(folder.path()) };
+    let edge = Running::with_settings(EdgeSettings { tls: Some(files), ..EdgeSettings::default() }).await;
+    let refused = edge.serving.await.unwrap().unwrap_err().to_string();
+    assert!(refused.contains("does not fit edge.tls_cert"), "{refused}");
+}
