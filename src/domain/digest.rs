@@ -22,6 +22,12 @@ impl Digest {
     }
 }
 
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl Digester {
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);

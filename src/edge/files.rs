@@ -83,12 +83,12 @@ impl Files {
         Ok(Self { shelf, flights: Flights::new(runtime), max_small_bytes })
     }
 
-    pub fn is_small(&self, entry: &FileEntry) -> bool {
+    pub fn is_small(&self, entry: &FileEntry<'_>) -> bool {
         entry.size <= self.max_small_bytes
     }
 
     /// The whole of a file that [`is_small`](Self::is_small).
-    pub async fn small(&self, account: UserId, entry: &FileEntry) -> Loaded {
+    pub async fn small(&self, account: UserId, entry: &FileEntry<'_>) -> Loaded {
         let key = FileKey { account, digest: entry.digest };
         if let Some(bytes) = self.shelf.memory.get(&key) {
             return Ok((bytes, Layer::Memory));
@@ -114,7 +114,7 @@ impl Files {
     pub async fn large(
         &self,
         account: UserId,
-        entry: &FileEntry,
+        entry: &FileEntry<'_>,
         range: Option<Range<u64>>,
     ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + use<>, Failure> {
         let key = Key::blob(account, &entry.digest);

@@ -3,15 +3,12 @@
 //! A wrong yes shows visitors an old file for a year, a wrong no costs a question: so only folders
 //! that build tools write to, and only names that no person gives.
 
-use crate::domain::manifest::SitePath;
-
 /// Folders that belong to a build tool alone: all in them with a hash-like part is its work.
 const TOOLS_OWN: &[&str] = &["_next/static/", "_astro/", "_nuxt/", "_app/immutable/"];
 /// Folders that tools write to and people too.
 const SHARED: &[&str] = &["assets/", "static/js/", "static/css/", "static/media/", "build/"];
 
-pub fn is_fingerprinted(path: &SitePath) -> bool {
-    let path = path.as_str();
+pub fn is_fingerprinted(path: &str) -> bool {
     let within = |folders: &[&str]| {
         folders
             .iter()
@@ -78,7 +75,7 @@ mod tests {
     use super::*;
 
     fn is(path: &str) -> bool {
-        is_fingerprinted(&SitePath::parse(path).unwrap())
+        is_fingerprinted(path)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use crate::domain::host::PointerTarget;
 use crate::domain::id::DeploymentId;
-use crate::domain::manifest::{FileEntry, Manifest, SitePath};
+use crate::domain::manifest::Manifest;
 use crate::edge::flights::Flights;
 use crate::edge::layers::{Failure, Layer, Layers, broken, failed};
 use crate::ports::blobs::Key;
@@ -18,8 +18,6 @@ use tokio::sync::Semaphore;
 const MAX_CACHED_BYTES: usize = 1024 * 1024;
 /// Manifests that are read and unpacked at the same time.
 const LOADING: usize = 8;
-/// What a file costs in memory beside its path and type: the entry and its place in the tree.
-const ENTRY_BYTES: u64 = 160;
 
 type Loaded = Result<(Arc<Manifest>, Layer), Failure>;
 
@@ -38,10 +36,7 @@ struct ByMemory;
 
 impl Weighter<DeploymentId, Arc<Manifest>> for ByMemory {
     fn weight(&self, _: &DeploymentId, manifest: &Arc<Manifest>) -> u64 {
-        let file = |(path, entry): (&SitePath, &FileEntry)| {
-            ENTRY_BYTES + path.as_str().len() as u64 + entry.media_type.len() as u64
-        };
-        1024 + manifest.rules.weight() + manifest.files.iter().map(file).sum::<u64>()
+        1024 + manifest.rules.weight() + manifest.files.memory_bytes()
     }
 }
 

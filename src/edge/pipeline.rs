@@ -100,7 +100,7 @@ async fn answer(
         Outcome::File(found) => file(edge, request, reply, (&path, *found), target.account).await?,
         Outcome::Page { status, found } => {
             let body = body(edge, reply, *found, target.account, None).await?;
-            reply.error_page(*status, found.entry, body)
+            reply.error_page(*status, &found.entry, body)
         }
         Outcome::Nothing { status } => reply.page(pages::missing(*status)),
         Outcome::Moved { .. } | Outcome::TooCostly => return Ok(reply.page(pages::TOO_LONG)),
@@ -116,10 +116,10 @@ async fn file(
     (asked, found): (&RequestPath<'_>, Found<'_>),
     account: UserId,
 ) -> Result<HttpResponse, Failure> {
-    let entry = found.entry;
+    let entry = &found.entry;
     // Under another address than its own, a name's hash says nothing: the next deployment may show
     // another file there.
-    let lasts = asked.file() == Some(found.path.as_str()) && is_fingerprinted(found.path);
+    let lasts = asked.file() == Some(found.path) && is_fingerprinted(found.path);
     let etag = etag(&entry.digest);
     let part = match evaluate(request.headers(), !reply.is_head, &etag, entry.size) {
         conditions::Outcome::Whole => None,
@@ -140,7 +140,7 @@ async fn body(
     account: UserId,
     part: Option<Range<u64>>,
 ) -> Result<FileBody, Failure> {
-    let entry = found.entry;
+    let entry = &found.entry;
     if reply.is_head {
         return Ok(FileBody::Length(entry.size));
     }

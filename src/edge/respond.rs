@@ -68,7 +68,7 @@ impl Reply {
     pub fn file(
         &self,
         lasts: bool,
-        entry: &FileEntry,
+        entry: &FileEntry<'_>,
         etag: &str,
         part: Option<&Range<u64>>,
         body: FileBody,
@@ -89,7 +89,7 @@ impl Reply {
 
     /// The site's own page for what is not there, or what a rule shows with a status of its own.
     /// Neither conditions nor ranges apply to it.
-    pub fn error_page(&self, status: u16, entry: &FileEntry, body: FileBody) -> HttpResponse {
+    pub fn error_page(&self, status: u16, entry: &FileEntry<'_>, body: FileBody) -> HttpResponse {
         let mut response = self.begin(StatusCode::from_u16(status).unwrap_or(StatusCode::NOT_FOUND));
         response
             .insert_header((header::CONTENT_TYPE, media_type(entry)))
@@ -185,8 +185,8 @@ fn lifetime(lasts: bool) -> HeaderValue {
 }
 
 /// The manifest comes from outside: what no header can hold is plain bytes.
-fn media_type(entry: &FileEntry) -> HeaderValue {
-    HeaderValue::from_str(&entry.media_type)
+fn media_type(entry: &FileEntry<'_>) -> HeaderValue {
+    HeaderValue::from_str(entry.media_type)
         .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"))
 }
 

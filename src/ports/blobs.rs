@@ -3,9 +3,11 @@
 //! Keys name content that never changes, but for `hosts/`, whose objects are replaced by
 //! compare-and-swap. A reader never sees half an object.
 
+use crate::domain::coding::Coding;
 use crate::domain::digest::Digest;
 use crate::domain::host::Hostname;
 use crate::domain::id::{DeploymentId, UserId};
+use crate::domain::manifest::CodedCheck;
 use crate::ports::error::StoreError;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -63,6 +65,12 @@ pub struct Key(String);
 impl Key {
     pub fn blob(account: UserId, digest: &Digest) -> Self {
         Self(format!("blobs/{account}/{digest}"))
+    }
+
+    /// The blob in a coding. The check is part of the name: what another version of an encoder makes
+    /// of the same file never takes the place of what a manifest names.
+    pub fn coded(account: UserId, digest: &Digest, check: &CodedCheck, coding: Coding) -> Self {
+        Self(format!("blobs/{account}/{digest}.{check}.{}", coding.suffix()))
     }
 
     pub fn manifest(id: DeploymentId) -> Self {

@@ -327,16 +327,17 @@ impl Pipeline<'_> {
         stored.ok_or(Halt::Interrupted)??;
         let spa_fallback = plan.framework.and_then(|framework| framework.spa_fallback.as_deref());
         let spa_fallback = spa_fallback.filter(|_| site.origin == Origin::Build);
-        let manifest = upload::manifest(&deployment, &files, spa_fallback, rules);
-        if manifest.encode().len() as u64 > Manifest::MAX_BYTES {
-            return Err(Halt::failed(
+        let manifest = upload::manifest(&deployment, &files, spa_fallback, rules).ok();
+        let fits = |manifest: &Manifest| manifest.encode().len() as u64 <= Manifest::MAX_BYTES;
+        let manifest = manifest.filter(fits).ok_or_else(|| {
+            Halt::failed(
                 FailureCode::LimitExceeded,
                 format!(
                     "The list of the site's files and rules is larger than {}: publish fewer files, or shorten their paths.",
                     amount(Manifest::MAX_BYTES)
                 ),
-            ));
-        }
+            )
+        })?;
         if self.lease.interruption().is_some() {
             return Err(Halt::Interrupted);
         }

@@ -8,14 +8,14 @@ use crate::app::deadline::within;
 use crate::app::logs::LogWriter;
 use crate::domain::deployment::{Deployment, StepName};
 use crate::domain::id::DeploymentId;
-use crate::domain::manifest::{FileEntry, Manifest};
+use crate::domain::manifest::{Codings, FileTable, Manifest, NewEntry, SitePath, TooLarge};
 use crate::domain::media_type;
 use crate::domain::routing::rules::Rules;
 use crate::ports::blobs::{Blobs, Body, Key};
 use crate::ports::error::{StoreError, StoreErrorKind};
 use crate::worker::collect::CollectedFile;
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -141,23 +141,23 @@ pub fn manifest(
     files: &[CollectedFile],
     spa_fallback: Option<&str>,
     rules: Rules,
-) -> Manifest {
-    let entry = |file: &CollectedFile| FileEntry {
+) -> Result<Manifest, TooLarge> {
+    let entry = |file: &CollectedFile| NewEntry {
         digest: file.digest,
         size: file.size,
         media_type: media_type::of(file.path.as_str()),
+        codings: Codings::default(),
     };
-    let files: BTreeMap<_, _> = files.iter().map(|file| (file.path.clone(), entry(file))).collect();
-    let fallback = spa_fallback.filter(|_| !files.contains_key("404.html"));
-    Manifest {
-        version: Manifest::VERSION,
+    let files = FileTable::build(files.iter().map(|file| (file.path.clone(), entry(file))))?;
+    let fallback = spa_fallback.filter(|path| files.contains(path) && !files.contains("404.html"));
+    Ok(Manifest {
         deployment: deployment.id,
         account: deployment.account,
         project: deployment.project,
-        spa_fallback: fallback.and_then(|path| files.get_key_value(path)).map(|(path, _)| path.clone()),
+        spa_fallback: fallback.and_then(|path| SitePath::parse(path).ok()),
         rules,
         files,
-    }
+    })
 }
 
 fn body(file: &CollectedFile, folder: &Path) -> Body {

@@ -3,15 +3,15 @@
 //!
 //! Start with [`look`].
 
-use crate::domain::manifest::{FileEntry, Manifest, SitePath};
+use crate::domain::manifest::{FileEntry, Manifest};
 use crate::domain::request_path::RequestPath;
 use crate::domain::routing::dialect::Dialect;
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found<'m> {
-    pub path: &'m SitePath,
-    pub entry: &'m FileEntry,
+    pub path: &'m str,
+    pub entry: FileEntry<'m>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,12 +62,12 @@ fn at_its_address<'m>(manifest: &'m Manifest, path: &RequestPath<'_>, query: Opt
             return Looked::File(found);
         }
         return match find(manifest, asked).or_else(page) {
-            Some(found) => moved(address(manifest, found.path.as_str())),
+            Some(found) => moved(address(manifest, found.path)),
             None => Looked::Nothing,
         };
     }
     if let Some(found) = find(manifest, asked).or_else(page) {
-        let address = address(manifest, found.path.as_str());
+        let address = address(manifest, found.path);
         return if address == asked { Looked::File(found) } else { moved(address) };
     }
     match index() {
@@ -87,7 +87,7 @@ pub fn error_page<'m>(manifest: &'m Manifest, path: &RequestPath<'_>) -> Option<
 }
 
 pub fn find<'m>(manifest: &'m Manifest, path: &str) -> Option<Found<'m>> {
-    manifest.files.get_key_value(path).map(|(path, entry)| Found { path, entry })
+    manifest.files.get(path).map(|(path, entry)| Found { path, entry })
 }
 
 fn below(folder: &str, name: &str) -> String {
@@ -154,6 +154,7 @@ mod tests {
     use super::*;
     use crate::domain::digest::Digest;
     use crate::domain::id::{DeploymentId, ProjectId, UserId};
+    use crate::domain::manifest::{Codings, FileTable, NewEntry, SitePath};
     use crate::domain::routing::rules::Rules;
     use proptest::prelude::*;
     use time::OffsetDateTime;
@@ -161,19 +162,20 @@ mod tests {
     fn site(files: &[&str]) -> Manifest {
         let mut rng = rand::rng();
         let now = OffsetDateTime::UNIX_EPOCH;
-        let entry = |name: &str| FileEntry {
+        let entry = |name: &str| NewEntry {
             digest: Digest::of(name.as_bytes()),
             size: name.len() as u64,
             media_type: "text/html; charset=utf-8".into(),
+            codings: Codings::default(),
         };
         Manifest {
-            version: Manifest::VERSION,
             deployment: DeploymentId::new(now, &mut rng),
             account: UserId::new(now, &mut rng),
             project: ProjectId::new(now, &mut rng),
             spa_fallback: None,
             rules: Rules::default(),
-            files: files.iter().map(|name| (SitePath::parse(name).unwrap(), entry(name))).collect(),
+            files: FileTable::build(files.iter().map(|name| (SitePath::parse(name).unwrap(), entry(name))))
+                .unwrap(),
         }
     }
 
@@ -300,7 +302,7 @@ mod tests {
                 }
                 let parsed = RequestPath::parse(&target).unwrap();
                 match look(&manifest, &parsed, None) {
-                    Looked::File(found) => prop_assert_eq!(found.path.as_str(), path.as_str()),
+                    Looked::File(found) => prop_assert_eq!(found.path, path.as_str()),
                     other => prop_assert!(false, "{} gives {:?}", target, other),
                 }
             }

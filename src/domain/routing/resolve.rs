@@ -171,7 +171,7 @@ impl<'m> Way<'m, '_> {
     fn file(&mut self) -> Option<Outcome<'m>> {
         match files::look(self.manifest, self.asked.path, self.asked.query) {
             Looked::File(found) => {
-                self.trace.take(found.path.as_str(), || "the file is there".to_owned());
+                self.trace.take(found.path, || "the file is there".to_owned());
                 Some(Outcome::File(found))
             }
             Looked::Moved { location } => {
@@ -196,7 +196,7 @@ impl<'m> Way<'m, '_> {
             None => None,
         };
         let found = files::find(self.manifest, page?)?;
-        self.trace.take(found.path.as_str(), || "the site is a single-page app".to_owned());
+        self.trace.take(found.path, || "the site is a single-page app".to_owned());
         Some(found)
     }
 
@@ -211,7 +211,7 @@ impl<'m> Way<'m, '_> {
     }
 
     fn page(&mut self, status: u16, found: Found<'m>) -> Outcome<'m> {
-        self.trace.take(found.path.as_str(), || format!("nothing is there: {status}"));
+        self.trace.take(found.path, || format!("nothing is there: {status}"));
         Outcome::Page { status, found }
     }
 

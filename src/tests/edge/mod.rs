@@ -14,7 +14,7 @@ use gv::adapters::cache::local_notices::LocalNotices;
 use gv::domain::digest::Digest;
 use gv::domain::host::{HostKind, Hostname, Pointer, PointerTarget};
 use gv::domain::id::{DeploymentId, ProjectId, UserId};
-use gv::domain::manifest::{FileEntry, Manifest, SitePath};
+use gv::domain::manifest::{Codings, FileTable, Manifest, NewEntry, SitePath};
 use gv::domain::routing::rules::Rules;
 use gv::edge::{EdgePorts, EdgeSettings, serve};
 use gv::ports::blobs::{Blobs, Body, Key};
@@ -81,21 +81,21 @@ impl Running {
                 Some("js") => "text/javascript; charset=utf-8",
                 _ => "application/octet-stream",
             };
-            let entry = FileEntry {
+            let entry = NewEntry {
                 digest: Digest::of(bytes),
                 size: bytes.len() as u64,
                 media_type: media_type.to_owned(),
+                codings: Codings::default(),
             };
             (SitePath::parse(name).unwrap(), entry)
         };
         let manifest = Manifest {
-            version: Manifest::VERSION,
             deployment: DeploymentId::new(now, &mut rng),
             account,
             project: ProjectId::new(now, &mut rng),
             spa_fallback: None,
             rules: rules.clone(),
-            files: files.iter().map(entry).collect(),
+            files: FileTable::build(files.iter().map(entry)).unwrap(),
         };
         for (_, bytes) in files {
             let key = Key::blob(account, &Digest::of(bytes));

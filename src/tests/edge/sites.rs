@@ -11,7 +11,7 @@ async fn a_file_comes_with_its_type_its_tag_and_its_deployment() {
         edge.publish_files(&[("index.html", b"<h1>hi</h1>"), ("assets/a-BkT7aQ2x.js", b"1")]).await;
     let answer = edge.get("/").await;
     assert_eq!((answer.status, answer.text()), (200, "<h1>hi</h1>"));
-    let entry = &manifest.files["index.html"];
+    let (_, entry) = manifest.files.get("index.html").unwrap();
     for (name, value) in [
         ("content-type", "text/html; charset=utf-8"),
         ("content-length", "11"),

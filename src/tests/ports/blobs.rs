@@ -6,9 +6,11 @@ use futures_util::future::{join, join_all};
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 use gv::adapters::blobs::filesystem::FilesystemBlobs;
 use gv::adapters::blobs::metered::Metered;
+use gv::domain::coding::Coding;
 use gv::domain::digest::{Digest, Digester};
 use gv::domain::host::Hostname;
 use gv::domain::id::{DeploymentId, UserId};
+use gv::domain::manifest::CodedCheck;
 use gv::ports::blobs::{Blobs, Body, Key, Tag};
 use std::collections::HashSet;
 use std::ops::Range;
@@ -98,7 +100,9 @@ async fn read_range(store: &dyn Blobs, key: &Key, range: Option<Range<u64>>) -> 
 
 async fn what_is_stored_is_read_back_under_its_key_alone(store: &dyn Blobs) {
     let id = DeploymentId::new(OffsetDateTime::UNIX_EPOCH, &mut rand::rng());
-    let keys = [blob_key(b"a"), Key::manifest(id), Key::source(account(), id), Key::log(id), host_key()];
+    let coded = Key::coded(account(), &Digest::of(b"a"), &CodedCheck::of(b"coded"), Coding::Zstd);
+    let keys =
+        [blob_key(b"a"), coded, Key::manifest(id), Key::source(account(), id), Key::log(id), host_key()];
     for key in &keys {
         store.put(key, Body::Bytes(key.to_string().into())).await.unwrap();
     }

@@ -12,7 +12,7 @@ mod which_files_count;
 
 use crate::domain::digest::Digest;
 use crate::domain::id::{DeploymentId, ProjectId, UserId};
-use crate::domain::manifest::{FileEntry, Manifest, SitePath};
+use crate::domain::manifest::{Codings, FileTable, Manifest, NewEntry, SitePath};
 use crate::domain::request_path::RequestPath;
 use crate::domain::routing::compile::{Compiled, Settings, compile};
 use crate::domain::routing::dialect::Dialect;
@@ -20,7 +20,6 @@ use crate::domain::routing::request::Asked;
 use crate::domain::routing::resolve::{Answer, Outcome, resolve};
 use crate::domain::routing::sources::{Note, Severity, Sources};
 use crate::domain::routing::trace::Trace;
-use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
 /// A site as it was deployed: its manifest has been written and read back.
@@ -34,22 +33,20 @@ impl Site {
         let Compiled { rules, notes } = compile(sources, settings).unwrap();
         let mut rng = rand::rng();
         let now = OffsetDateTime::UNIX_EPOCH;
-        let entry = |name: &str| FileEntry {
+        let entry = |name: &str| NewEntry {
             digest: Digest::of(name.as_bytes()),
             size: name.len() as u64,
             media_type: "text/html; charset=utf-8".into(),
+            codings: Codings::default(),
         };
         let manifest = Manifest {
-            version: Manifest::VERSION,
             deployment: DeploymentId::new(now, &mut rng),
             account: UserId::new(now, &mut rng),
             project: ProjectId::new(now, &mut rng),
             spa_fallback: None,
             rules,
-            files: files
-                .iter()
-                .map(|name| (SitePath::parse(name).unwrap(), entry(name)))
-                .collect::<BTreeMap<_, _>>(),
+            files: FileTable::build(files.iter().map(|name| (SitePath::parse(name).unwrap(), entry(name))))
+                .unwrap(),
         };
         let read = Manifest::decode(&manifest.encode(), manifest.deployment).unwrap();
         assert_eq!(read, manifest, "what was written is read back");
