@@ -138,7 +138,7 @@ fn view(manifest: &Manifest, path: String, host: &Hostname, fields: &dyn Fields)
     // It was parsed before: the root stands for what cannot come here.
     let parsed = RequestPath::parse(plain).unwrap_or_else(|_| RequestPath::root());
     let asked = Asked { host: host.as_str(), path: &parsed, query, fields };
-    let Answer { outcome, edits, varies } = resolve(manifest, &asked, &mut trace);
+    let Answer { outcome, edits, varies, .. } = resolve(manifest, &asked, &mut trace);
     let (status, file, location) = match outcome {
         Outcome::File(found) => (200, Some(found.path.to_string()), None),
         Outcome::Page { status, found } => (status, Some(found.path.to_string()), None),
