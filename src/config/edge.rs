@@ -52,7 +52,8 @@ const MAX_SKEW: Duration = Duration::from_secs(30 * 86_400);
 
 pub(super) fn read(from: &mut Reader<'_>) -> Option<Edge> {
     let listen = from.parsed("edge.listen", "an address such as 127.0.0.1:8000");
-    let path = |from: &Reader<'_>, key| Some(from.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from);
+    let path =
+        |from: &Reader<'_>, key| Some(from.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from);
     let disk_mb = from.number("edge.disk_mb", 1..=A_TEBIBYTE_MB);
     let edge = Edge {
         public: public(from),
@@ -108,7 +109,10 @@ fn skew_protection(from: &mut Reader<'_>) -> Duration {
     // humantime wants a unit even of nothing.
     let parsed = if text == "0" { Some(Duration::ZERO) } else { humantime::parse_duration(text).ok() };
     parsed.filter(|window| *window <= MAX_SKEW).unwrap_or_else(|| {
-        from.problem("edge.skew_protection", "must be a time such as 24h or 30m, at most 30d; 0 turns it off");
+        from.problem(
+            "edge.skew_protection",
+            "must be a time such as 24h or 30m, at most 30d; 0 turns it off",
+        );
         Duration::ZERO
     })
 }

@@ -2,8 +2,8 @@
 
 use super::layers::{Outside, Problem, Setting, Settings, gather};
 use super::{
-    Api, Auth, Blobs, Cache, Config, Database, Limits, Log, LogFormat, Ops, Queue, Registration,
-    Source, Worker, edge,
+    Api, Auth, Blobs, Cache, Config, Database, Limits, Log, LogFormat, Ops, Queue, Registration, Source,
+    Worker, edge,
 };
 use crate::domain::address::AllowedHost;
 use crate::domain::host::Hostname;
@@ -353,7 +353,9 @@ mod tests {
 
     #[test]
     fn times_are_read_as_people_write_them() {
-        let skew = |text| load(&with(&[("GV_EDGE__SKEW_PROTECTION", text)])).map(|it| it.config.edge.skew_protection);
+        let skew = |text| {
+            load(&with(&[("GV_EDGE__SKEW_PROTECTION", text)])).map(|it| it.config.edge.skew_protection)
+        };
         for (text, seconds) in [("24h", 86_400), ("1h 30m", 5_400), ("0", 0), ("0s", 0), ("7d", 604_800)] {
             assert_eq!(skew(text).unwrap().as_secs(), seconds, "{text}");
         }

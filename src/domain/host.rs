@@ -141,7 +141,13 @@ impl From<&HostRecord> for Pointer {
             }
             _ => None,
         };
-        Self { version: record.revision, host: record.host.clone(), kind: record.kind, target, earlier: Vec::new() }
+        Self {
+            version: record.revision,
+            host: record.host.clone(),
+            kind: record.kind,
+            target,
+            earlier: Vec::new(),
+        }
     }
 }
 
@@ -302,7 +308,10 @@ mod tests {
         assert_eq!(seen(&back), [(two.target.clone().unwrap(), at(1))], "what is shown is not earlier");
         let late = pointer(4).succeeding(&back, at(24), day);
         assert_eq!(seen(&late).len(), 2);
-        assert_eq!(seen(&pointer(5).succeeding(&late, at(48), day)), [(late.target.clone().unwrap(), at(48))]);
+        assert_eq!(
+            seen(&pointer(5).succeeding(&late, at(48), day)),
+            [(late.target.clone().unwrap(), at(48))]
+        );
         assert_eq!(seen(&pointer(6).succeeding(&late, at(24), Duration::ZERO)), []);
         let mut many = late;
         for version in 7..100 {

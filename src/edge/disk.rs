@@ -141,7 +141,8 @@ impl Disk {
             self.forget(name);
             return None;
         };
-        let opened = Opened { total: len, range: range.clone(), stream: chunks(opened, range.clone()).boxed() };
+        let opened =
+            Opened { total: len, range: range.clone(), stream: chunks(opened, range.clone()).boxed() };
         let (disk, name) = (Arc::clone(self), name);
         let passage = Passage::new(format!("{name} on disk"), opened, file.digest_of(&range));
         // A wrong file is nobody's any more: the next visitor's comes from below.
@@ -172,14 +173,15 @@ impl Disk {
         let Ok(new) = filling.create() else { return passing.boxed() };
         let len = file.len;
         let written = Written { filling: Some((filling, Arc::new(new))), bytes: 0 };
-        let kept = stream::unfold((Box::pin(passing), written), move |(mut passing, mut written)| async move {
-            let piece = passing.next().await?;
-            match &piece {
-                Ok(bytes) => written.add(bytes, len).await,
-                Err(_) => written.filling = None,
-            }
-            Some((piece, (passing, written)))
-        });
+        let kept =
+            stream::unfold((Box::pin(passing), written), move |(mut passing, mut written)| async move {
+                let piece = passing.next().await?;
+                match &piece {
+                    Ok(bytes) => written.add(bytes, len).await,
+                    Err(_) => written.filling = None,
+                }
+                Some((piece, (passing, written)))
+            });
         kept.boxed()
     }
 

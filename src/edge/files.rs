@@ -143,7 +143,12 @@ pub struct Room {
 }
 
 impl Files {
-    pub fn new(layers: Layers, disk: Option<Arc<Disk>>, room: &Room, runtime: Handle) -> anyhow::Result<Self> {
+    pub fn new(
+        layers: Layers,
+        disk: Option<Arc<Disk>>,
+        room: &Room,
+        runtime: Handle,
+    ) -> anyhow::Result<Self> {
         let Room { memory_bytes, max_cached_bytes } = *room;
         let max_small_bytes = MAX_SMALL_BYTES.min(memory_bytes / (4 * SHARDS as u64));
         let options = OptionsBuilder::new()
@@ -214,10 +219,13 @@ impl Files {
         let expected = file.digest_of(&wanted);
         let is_whole = expected.is_some();
         let stream = checked(Passage::new(key.to_string(), opened, expected));
-        Ok((match disk {
-            Some(disk) if is_whole => disk.keep_stream(file, stream),
-            _ => stream.boxed(),
-        }, Layer::Storage))
+        Ok((
+            match disk {
+                Some(disk) if is_whole => disk.keep_stream(file, stream),
+                _ => stream.boxed(),
+            },
+            Layer::Storage,
+        ))
     }
 }
 
@@ -384,7 +392,8 @@ mod tests {
         let opened = Opened { total: len, range: 0..len, stream: stream::iter(pieces).boxed() };
         let mut given = String::new();
         let mut whole = true;
-        let mut stream = std::pin::pin!(checked(Passage::new("a file".into(), opened, digest.map(Expected::Whole))));
+        let mut stream =
+            std::pin::pin!(checked(Passage::new("a file".into(), opened, digest.map(Expected::Whole))));
         while let Some(piece) = stream.next().await {
             match piece {
                 Ok(piece) => given.push_str(std::str::from_utf8(&piece).unwrap()),

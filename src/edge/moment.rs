@@ -9,9 +9,8 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 /// RFC 9110, 5.6.7.
-const HTTP_DATE: &[BorrowedFormatItem<'_>] = format_description!(
-    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-);
+const HTTP_DATE: &[BorrowedFormatItem<'_>] =
+    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 const SECOND: Duration = Duration::from_secs(1);
 
 /// One thread's own: it remembers the second that it told last.
@@ -96,6 +95,9 @@ mod tests {
         let mut text = Vec::new();
         moments.write_log_time(now, &mut text);
         let text = String::from_utf8(text).unwrap();
-        assert!(text.starts_with("1994-11-06T08:49:37.") && text.ends_with('Z') && text.len() == 24, "{text}");
+        assert!(
+            text.starts_with("1994-11-06T08:49:37.") && text.ends_with('Z') && text.len() == 24,
+            "{text}"
+        );
     }
 }

@@ -12,26 +12,17 @@ pub const NO_SITE: Page = Page {
     title: "There is no site here",
     text: "No site goes by this name. If you have just deployed it, look at the address again.",
 };
-pub const NOT_FOUND: Page = Page {
-    status: 404,
-    title: "Page not found",
-    text: "This site has no page at this address.",
-};
-pub const BAD_REQUEST: Page = Page {
-    status: 400,
-    title: "Bad request",
-    text: "The address or the host of this request is malformed.",
-};
+pub const NOT_FOUND: Page =
+    Page { status: 404, title: "Page not found", text: "This site has no page at this address." };
+pub const BAD_REQUEST: Page =
+    Page { status: 400, title: "Bad request", text: "The address or the host of this request is malformed." };
 pub const METHOD_NOT_ALLOWED: Page = Page {
     status: 405,
     title: "Method not allowed",
     text: "This site has files to read: only GET and HEAD work.",
 };
-pub const TOO_LONG: Page = Page {
-    status: 414,
-    title: "Address too long",
-    text: "The address of this request is too long.",
-};
+pub const TOO_LONG: Page =
+    Page { status: 414, title: "Address too long", text: "The address of this request is too long." };
 pub const PRECONDITION_FAILED: Page = Page {
     status: 412,
     title: "Precondition failed",
@@ -52,11 +43,8 @@ pub const TOO_MANY_FIELDS: Page = Page {
     title: "Too many header fields",
     text: "The header fields of this request are too many or too long.",
 };
-pub const TOO_SLOW: Page = Page {
-    status: 408,
-    title: "Request timeout",
-    text: "The request did not come within ten seconds.",
-};
+pub const TOO_SLOW: Page =
+    Page { status: 408, title: "Request timeout", text: "The request did not come within ten seconds." };
 pub const UNAVAILABLE: Page = Page {
     status: 503,
     title: "For the moment, no answer",

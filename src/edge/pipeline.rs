@@ -99,7 +99,9 @@ impl Edge {
         let sighting = self.pointers.find(&host).await?;
         *manner = self::manner(request, &sighting);
         manner.came_from(sighting.layer);
-        let Some(pointer) = sighting.pointer.as_deref() else { return Ok(manner.clone().page(pages::NO_SITE)) };
+        let Some(pointer) = sighting.pointer.as_deref() else {
+            return Ok(manner.clone().page(pages::NO_SITE));
+        };
         let Some(target) = pointer.target.as_ref() else { return Ok(manner.clone().page(pages::NO_SITE)) };
         let (manifest, layer) = self.manifests.find(target).await?;
         manner.came_from(layer);
@@ -123,7 +125,9 @@ impl Edge {
             }
             _ if !request.method.reads() => Ok(manner.clone().page(pages::METHOD_NOT_ALLOWED)),
             Outcome::File(found) => self.file(request, manner, &shown, &path, *found).await,
-            Outcome::Page { status, found } => self.error_page(request, manner, &shown, *status, *found).await,
+            Outcome::Page { status, found } => {
+                self.error_page(request, manner, &shown, *status, *found).await
+            }
             Outcome::Nothing { status } => {
                 let page = pages::missing(*status);
                 let mut fields = manner.page_fields(page);
@@ -176,12 +180,8 @@ impl Edge {
             && shown.answer.is_general
             && self.files.is_small(&file)
         {
-            let wanted = ready::Wanted {
-                deployment,
-                is_preview: manner.is_preview,
-                accepted,
-                path: request.path(),
-            };
+            let wanted =
+                ready::Wanted { deployment, is_preview: manner.is_preview, accepted, path: request.path() };
             self.ready.keep(&wanted, &ready);
         }
         match self.reply(request, manner, &ready).await {

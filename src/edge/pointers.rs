@@ -251,7 +251,8 @@ impl Held {
     /// Goes on with what is held of a host, if anything, without asking again for a while.
     fn bear_with(&self, host: &Hostname, fresh: Freshness) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = self.known.peek(host).filter(|known| !self.is_fresh(known.fresh, Instant::now())) {
+        if let Some(known) = self.known.peek(host).filter(|known| !self.is_fresh(known.fresh, Instant::now()))
+        {
             self.known.insert(host.clone(), Known { fresh, layer: Layer::Stale, ..known });
         }
     }

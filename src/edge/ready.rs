@@ -32,9 +32,17 @@ pub struct Ready {
 
 impl Ready {
     /// `fields` are all but the length.
-    pub fn new(status: u16, file: FileRef, is_page: bool, deployment: DeploymentId, fields: &FieldList) -> Self {
+    pub fn new(
+        status: u16,
+        file: FileRef,
+        is_page: bool,
+        deployment: DeploymentId,
+        fields: &FieldList,
+    ) -> Self {
         let is_of_content = |name: &str| {
-            ["content-type", "content-encoding", "accept-ranges"].iter().any(|one| name.eq_ignore_ascii_case(one))
+            ["content-type", "content-encoding", "accept-ranges"]
+                .iter()
+                .any(|one| name.eq_ignore_ascii_case(one))
         };
         let (mut lines, content_at) = fields.lines(|name| !is_of_content(name));
         let length_at = lines.len() as u32;

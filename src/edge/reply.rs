@@ -122,7 +122,12 @@ impl Manner {
     pub fn options(self) -> Reply {
         let mut fields = self.fields();
         fields.set("Allow", ALLOWED);
-        Reply { status: 204, lines: Lines::Own(fields.lines(|_| true).0), body: FileBody::Empty, manner: self }
+        Reply {
+            status: 204,
+            lines: Lines::Own(fields.lines(|_| true).0),
+            body: FileBody::Empty,
+            manner: self,
+        }
     }
 
     /// An answer with a redirect's fields, before rules have their say.

@@ -157,7 +157,8 @@ impl House {
                     async move {
                         prepare(&stream);
                         let peer = stream.peer_addr().ok();
-                        let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else {
+                        let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await
+                        else {
                             return Ok(());
                         };
                         if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) {

@@ -27,8 +27,7 @@ impl TlsFiles {
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .with_context(|| of("edge.tls_cert", &self.cert))?;
         anyhow::ensure!(!certs.is_empty(), "{}: has no certificate", of("edge.tls_cert", &self.cert));
-        let key =
-            PrivateKeyDer::from_pem_file(&self.key).with_context(|| of("edge.tls_key", &self.key))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).with_context(|| of("edge.tls_key", &self.key))?;
         let mut config = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(certs, key)

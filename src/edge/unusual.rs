@@ -81,7 +81,8 @@ async fn handle(request: HttpRequest) -> HttpResponse {
 }
 
 fn response(reply: Reply) -> HttpResponse {
-    let mut response = HttpResponse::build(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::NOT_FOUND));
+    let mut response =
+        HttpResponse::build(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::NOT_FOUND));
     append(&mut response, reply.lines.as_bytes());
     if let Some(layer) = reply.manner.layer {
         append(&mut response, cache_status(layer));

@@ -115,7 +115,8 @@ fn weight(text: &[u8]) -> Option<Quality> {
         _ => return None,
     };
     for (digit, unit) in thousandths.iter().zip([100, 10, 1]) {
-        quality += Quality::from(digit.is_ascii_digit().then_some(digit - b'0')?) * unit;
+        let value = digit.checked_sub(b'0').filter(|value| *value <= 9)?;
+        quality += Quality::from(value) * unit;
     }
     (quality <= 1000).then_some(quality)
 }
@@ -201,6 +202,9 @@ mod tests {
             "br;level=5",
             "br;q= 0.5",
             "br;q=0.a",
+            "br;q=0.:",
+            "br;q=0.-",
+            "br;q=0. 5",
             "br;q=0:5",
             "b r",
             "\"br\"",

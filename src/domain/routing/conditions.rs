@@ -91,6 +91,12 @@ impl Guard {
         self.has.iter().chain(&self.missing).map(Condition::weight).sum()
     }
 
+    /// How many of its patterns need more than linear time.
+    pub fn backtracking(&self) -> usize {
+        let matchers = self.has.iter().chain(&self.missing).flat_map(Condition::matchers);
+        matchers.filter(|matcher| matcher.is_backtracking()).count()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.has.is_empty() && self.missing.is_empty()
     }
@@ -160,11 +166,26 @@ impl Condition {
         200 + matcher
     }
 
+    /// What is asked of a value, where one is looked at.
+    fn test(&self) -> Option<&Test> {
+        match self {
+            Self::Header(_, test) | Self::Cookie(_, test) | Self::Query(_, test) | Self::Host(test) => {
+                Some(test)
+            }
+            Self::Language(_) | Self::Country(_) | Self::AnyCookie(_) => None,
+        }
+    }
+
+    fn matchers(&self) -> Vec<&Matcher> {
+        match self.test() {
+            Some(Test::Matches(matcher)) => vec![matcher],
+            Some(Test::Compare(all)) => all.iter().filter_map(Comparison::matcher).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     fn names(&self) -> Vec<String> {
-        let (Self::Header(_, test) | Self::Cookie(_, test) | Self::Query(_, test) | Self::Host(test)) = self
-        else {
-            return Vec::new();
-        };
+        let Some(test) = self.test() else { return Vec::new() };
         match test {
             Test::Present(name) | Test::Bind(name) => vec![name.clone()],
             Test::Matches(matcher) => matcher.names().flatten().map(str::to_owned).collect(),
@@ -232,6 +253,13 @@ impl Test {
 }
 
 impl Comparison {
+    fn matcher(&self) -> Option<&Matcher> {
+        match self {
+            Self::Matches(matcher) => Some(matcher),
+            _ => None,
+        }
+    }
+
     fn weight(&self) -> u64 {
         match self {
             Self::Matches(matcher) => matcher.bytes(),

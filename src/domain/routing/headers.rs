@@ -5,18 +5,18 @@
 
 use crate::domain::routing::conditions::Guard;
 use crate::domain::routing::dialect::Dialect;
+use crate::domain::routing::lines;
 use crate::domain::routing::pattern::{HostPattern, Pattern};
 use crate::domain::routing::redirects::host_and_path;
 use crate::domain::routing::rules::{Edit, HeaderRule, MAX_WEIGHT, Place, Weighs};
-use crate::domain::routing::sources::{HEADERS, Note, shown, tell};
+use crate::domain::routing::sources::{HEADERS, Note, tell};
 use crate::domain::routing::target::{Syntax, Template};
 use crate::domain::text::Invalid;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 /// Of rules in a file.
 pub const MAX_RULES: usize = 1_000;
-/// Of a line, in characters.
-const LINE_CHARS: usize = 2_000;
 
 /// What no rule sets: fields of the connection, of the framing and of the answer's own meaning
 /// (the list of Netlify's documentation, and RFC 9110, 7.6.1).
@@ -43,41 +43,25 @@ const OWN: [&str; 3] = ["cache-status", "etag", "x-gv-deployment"];
 
 /// Reads a whole file.
 pub fn parse(text: &str, dialect: Dialect, into: &mut Collected, notes: &mut Vec<Note>) {
-    // `None`: what follows belongs to a rule that was refused, or to none.
     let mut open: Option<HeaderRule> = None;
+    // Where no rule is open: what follows belongs to one that was refused, and not to none.
     let mut is_refused = false;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
+    lines::read(HEADERS, text, notes, |line, place, notes| {
         if into.is_full() {
-            return;
+            return Ok(ControlFlow::Break(()));
         }
-        if let Some(rule) = open.take_if(|_| opens_rule(line)) {
-            into.push(rule, notes);
-        }
-        let mut refuse = |why: &Invalid| {
-            tell(notes, Note::warning(HEADERS, Some(number), format!("{why}: ignored: {}", shown(line))));
-        };
-        if line.chars().count() > LINE_CHARS {
-            refuse(&Invalid::new(format!("has more than {LINE_CHARS} characters")));
-        } else if opens_rule(line) {
-            match rule(line, dialect, Place { file: HEADERS.to_owned(), line: number }) {
-                Ok(rule) => open = Some(rule),
-                Err(why) => refuse(&why),
-            }
-            is_refused = open.is_none();
+        if opens_rule(line) {
+            open.take().into_iter().for_each(|rule| into.push(rule, notes));
+            is_refused = true;
+            open = Some(rule(lines::bounded(line)?, dialect, place)?);
         } else if let Some(rule) = &mut open {
-            match edit(line, rule, dialect) {
-                Ok(edit) => rule.edits.push(edit),
-                Err(why) => refuse(&why),
-            }
+            let edit = edit(lines::bounded(line)?, rule, dialect)?;
+            rule.edits.push(edit);
         } else if !is_refused {
-            refuse(&Invalid::new("belongs to no path"));
+            return Err(Invalid::new("belongs to no path"));
         }
-    }
+        Ok(ControlFlow::Continue(()))
+    });
     if let Some(rule) = open {
         into.push(rule, notes);
     }

@@ -10,10 +10,20 @@ use fancy_regex::{Expr, Regex as Backtracking};
 use regex_lite::Regex as Linear;
 use std::ops::Range;
 
-/// Of compiled programs, in bytes: the smallest that fits tells what a step may cost.
-const PROGRAM_BYTES: [usize; 3] = [8 * 1024, 32 * 1024, 128 * 1024];
-/// What a state of a program takes, in bytes, about.
+/// Of compiled programs, in bytes. The engine does not tell a program's size, so the smallest that fits
+/// stands for it, which is at most twice as large; beyond the last, there is no pattern.
+const PROGRAM_BYTES: [usize; 9] = {
+    const KIB: usize = 1024;
+    [KIB / 2, KIB, 2 * KIB, 4 * KIB, 8 * KIB, 16 * KIB, 32 * KIB, 64 * KIB, MAX_PROGRAM_BYTES]
+};
+const MAX_PROGRAM_BYTES: usize = 128 * 1024;
+/// What a state of a program takes, in bytes, at least.
 const STATE_BYTES: u64 = 32;
+/// What a group takes for each state while a text is gone through, in bytes: where it begins and ends, of
+/// this character and of the next.
+const GROUP_BYTES: u64 = 32;
+/// So much of it is not counted: what ordinary patterns take, of which few are in use at a time.
+const ORDINARY_BYTES: u64 = 8 * 1024;
 /// How often a backtracking pattern may turn back.
 const BACKTRACKS: usize = 2_000;
 /// The longest text that a backtracking pattern is compared with, in bytes.
@@ -78,17 +88,17 @@ impl Matcher {
         for bytes in PROGRAM_BYTES {
             match regex_lite::RegexBuilder::new(text).size_limit(bytes).build() {
                 Ok(regex) => {
-                    let names = regex.capture_names().map(|name| name.map(str::to_owned)).collect();
-                    let weight = (bytes as u64 / STATE_BYTES).min(2 * text.len() as u64 + 8);
-                    let weight = if bytes == PROGRAM_BYTES[0] { weight } else { bytes as u64 / STATE_BYTES };
-                    let is_small = bytes == PROGRAM_BYTES[0];
-                    let bytes = if is_small { 500 + 60 * text.len() as u64 } else { bytes as u64 };
+                    let names: Vec<_> = regex.capture_names().map(|name| name.map(str::to_owned)).collect();
+                    let (states, groups) = (bytes as u64 / STATE_BYTES, names.len() as u64);
+                    let program = (bytes as u64).max(60 * text.len() as u64);
+                    let in_use = (states * groups * GROUP_BYTES).saturating_sub(ORDINARY_BYTES);
                     return Ok(Self {
                         text: text.to_owned(),
                         engine: Engine::Linear(regex),
                         names,
-                        weight,
-                        bytes,
+                        // In each state where a byte may lead, the groups so far are copied.
+                        weight: states * (4 + groups) / 4,
+                        bytes: 500 + program + in_use,
                     });
                 }
                 Err(error) => problem = error.to_string(),
@@ -104,8 +114,8 @@ impl Matcher {
         }
         let built = fancy_regex::RegexBuilder::new(text)
             .backtrack_limit(BACKTRACKS)
-            .delegate_size_limit(PROGRAM_BYTES[2])
-            .delegate_dfa_size_limit(PROGRAM_BYTES[2])
+            .delegate_size_limit(MAX_PROGRAM_BYTES)
+            .delegate_dfa_size_limit(MAX_PROGRAM_BYTES)
             .build();
         let regex = built.map_err(|error| unusable(&one_line(&error)))?;
         let names = regex.capture_names().map(|name| name.map(str::to_owned)).collect();
@@ -303,6 +313,26 @@ mod tests {
             drop(Matcher::new(heavy));
             assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         }
+    }
+
+    #[test]
+    fn small_patterns_weigh_what_their_programs_do_and_not_what_their_texts_do() {
+        let weight = |pattern: &str| Matcher::new(pattern).unwrap().weight;
+        for usual in ["^/a/([^/]+)/(.*)$", "^/blog/([^/]+?)$", "^/(.*)$"] {
+            assert!(weight(usual) <= 60, "{usual}: {}", weight(usual));
+        }
+        // Sixty states and more, in a short text.
+        for counted in ["^(?:a{0,12}){1,6}b$", "^[ab]{60}$", "^(?:.{6}){10}"] {
+            assert!(weight(counted) >= 60, "{counted}: {}", weight(counted));
+        }
+        assert!(weight(&"(a*)".repeat(20)) >= 3 * weight(&"(?:a*)".repeat(20)), "groups are copied");
+    }
+
+    #[test]
+    fn what_groups_take_while_a_text_is_gone_through_is_counted() {
+        let bytes = |pattern: &str| Matcher::new(pattern).unwrap().bytes();
+        assert!(bytes(&"(a*)".repeat(150)) > 3_000_000);
+        assert!(bytes("^/blog/([^/]+?)/(.*)$") < 2_000);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod dialect;
 pub mod files;
 pub mod headers;
 mod json_node;
+mod lines;
 pub mod matcher;
 pub mod netlify_toml;
 pub mod path_to_regexp;

@@ -4,17 +4,18 @@
 //! A line that cannot be used is left out, with a note that says why. Start with [`parse`]; what
 //! holds for a rule wherever it was written is [`make`]'s.
 
+use crate::domain::request_path::RequestPath;
 use crate::domain::routing::conditions::{Condition, Guard, Test};
 use crate::domain::routing::dialect::Dialect;
+use crate::domain::routing::lines;
+use crate::domain::routing::matcher::Budget;
 use crate::domain::routing::pattern::{HostPattern, Pattern, SPLAT, is_name};
 use crate::domain::routing::rules::{MAX_WEIGHT, Place, Rule, Weighs};
 use crate::domain::routing::sources::{Note, REDIRECTS, shown, tell};
-use crate::domain::routing::target::{Syntax, Target};
+use crate::domain::routing::target::{Syntax, Target, Values};
 use crate::domain::text::Invalid;
 use std::collections::HashSet;
-
-/// Of a line, in characters.
-const LINE_CHARS: usize = 2_000;
+use std::ops::ControlFlow;
 
 /// How many rules a site may have.
 #[derive(Clone, Copy, Debug)]
@@ -111,33 +112,19 @@ impl Collected {
 
 /// Reads a whole file.
 pub fn parse(text: &str, dialect: Dialect, into: &mut Collected, notes: &mut Vec<Note>) {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
+    lines::read(REDIRECTS, text, notes, |line, place, notes| {
         if into.is_full() {
-            break;
+            return Ok(ControlFlow::Break(()));
         }
-        match rule(line, dialect, number) {
-            Ok(rule) => into.push(rule, notes),
-            Err(why) => {
-                tell(
-                    notes,
-                    Note::warning(REDIRECTS, Some(number), format!("{why}: ignored: {}", shown(line))),
-                );
-            }
-        }
-    }
+        into.push(rule(line, dialect, place)?, notes);
+        Ok(ControlFlow::Continue(()))
+    });
 }
 
-fn rule(line: &str, dialect: Dialect, number: u32) -> Result<Rule, Invalid> {
-    if line.chars().count() > LINE_CHARS {
-        return Err(Invalid::new(format!("has more than {LINE_CHARS} characters")));
-    }
+fn rule(line: &str, dialect: Dialect, place: Place) -> Result<Rule, Invalid> {
+    let line = lines::bounded(line)?;
     let written = if dialect == Dialect::Cloudflare { three_fields(line)? } else { fields(line)? };
-    make(&written, dialect, Place { file: REDIRECTS.to_owned(), line: number })
+    make(&written, dialect, place)
 }
 
 /// Cloudflare: a source, a target, perhaps a status.
@@ -219,7 +206,7 @@ pub fn make(written: &Written<'_>, dialect: Dialect, place: Place) -> Result<Rul
     };
     let target = Target::parse(to, Syntax::Colon, &names)?;
     check_target(&target, path, to, status, dialect)?;
-    Ok(Rule {
+    let rule = Rule {
         place,
         host,
         source,
@@ -228,7 +215,34 @@ pub fn make(written: &Written<'_>, dialect: Dialect, place: Place) -> Result<Rul
         target_text: to.to_owned(),
         status,
         forced: written.forced || dialect == Dialect::Cloudflare,
-    })
+    };
+    if leads_to_itself(&rule) {
+        return Err(Invalid::new(
+            "leads to a path that it is for itself, where browsers would go round in circles",
+        ));
+    }
+    Ok(rule)
+}
+
+/// Whether a redirect from fixed paths is for its own target: another spelling of one of them, with
+/// or without a slash at the end where that does not matter.
+fn leads_to_itself(rule: &Rule) -> bool {
+    let (target, budget) = (&rule.target, &mut Budget::default());
+    let is_own_host = match (target.fixed_host(), &rule.host) {
+        _ if !target.leaves_site() => true,
+        (Some(to), Some(from)) => from.names.is_empty() && from.find(&to, budget, &mut Values::default()),
+        // Whose host it is, nobody knows here.
+        _ => false,
+    };
+    let asks_for_query = rule.guard.has.iter().any(|one| matches!(one, Condition::Query(..)));
+    // The target's own query may be one that the rule is not for.
+    if !rule.is_redirect() || !is_own_host || rule.source.is_dynamic() || asks_for_query && target.has_query()
+    {
+        return false;
+    }
+    let to = target.fixed_path();
+    let to = to.as_deref().and_then(|path| RequestPath::parse(path).ok());
+    to.is_some_and(|path| rule.source.find(&path, budget).is_some())
 }
 
 /// The host of an absolute source, and its path.

@@ -13,7 +13,7 @@ use crate::domain::routing::files::{self, Found, Looked};
 use crate::domain::routing::matcher::Budget;
 use crate::domain::routing::pattern::{HostPattern, Pattern, SPLAT};
 use crate::domain::routing::request::{Asked, Varies};
-use crate::domain::routing::rules::{HeaderRule, List, Rule, Rules};
+use crate::domain::routing::rules::{List, Rule, Rules};
 use crate::domain::routing::sources::is_rule_file;
 use crate::domain::routing::target::{Queries, Values};
 use crate::domain::routing::trace::Trace;
@@ -29,6 +29,8 @@ pub struct Answer<'m> {
     pub edits: Vec<FieldEdit>,
     /// What it depends on beside the address.
     pub varies: Varies,
+    /// It is the same for every request with this path, whatever else is asked: no rule was looked
+    /// at that asks for more than a path. Never so for a redirect, which may carry the query along.
     pub is_general: bool,
 }
 
@@ -57,7 +59,15 @@ pub enum Outcome<'m> {
 
 pub fn resolve<'m>(manifest: &'m Manifest, asked: &Asked<'_>, trace: &mut Trace) -> Answer<'m> {
     let rules = &manifest.rules;
-    let mut way = Way { manifest, rules, asked, budget: Budget::default(), varies: Varies::default(), trace };
+    let mut way = Way {
+        manifest,
+        rules,
+        asked,
+        budget: Budget::default(),
+        varies: Varies::default(),
+        is_general: true,
+        trace,
+    };
     let outcome = match rules.dialect {
         _ if asked.path.file().is_some_and(is_rule_file) => way.rule_file(),
         Dialect::Vercel => way.vercel(),
@@ -67,7 +77,8 @@ pub fn resolve<'m>(manifest: &'m Manifest, asked: &Asked<'_>, trace: &mut Trace)
     };
     let edits = way.edits(&outcome);
     let outcome = if way.budget.is_spent() { Outcome::TooCostly } else { outcome };
-    Answer { outcome, edits, varies: way.varies, is_general: true }
+    let goes_by_path = !matches!(outcome, Outcome::Moved { .. } | Outcome::TooCostly);
+    Answer { outcome, edits, varies: way.varies, is_general: way.is_general && goes_by_path }
 }
 
 struct Way<'m, 'r> {
@@ -76,6 +87,8 @@ struct Way<'m, 'r> {
     asked: &'r Asked<'r>,
     budget: Budget,
     varies: Varies,
+    /// No host pattern and no condition was looked at so far.
+    is_general: bool,
     trace: &'r mut Trace,
 }
 
@@ -120,18 +133,56 @@ impl<'m> Way<'m, '_> {
         None
     }
 
+    /// The first rule that is for the request is taken; if it is not forced and a file is there, the
+    /// file is served.
     fn netlify(&mut self) -> Outcome<'m> {
-        match self.first(&self.rules.redirects, 0, self.asked.path) {
+        let looked = self.look();
+        let taken = match looked {
+            Looked::Nothing => self.first(&self.rules.redirects, 0, self.asked.path),
+            _ => self.first_over_file(),
+        };
+        match taken {
             Some(taken) if taken.rule.forced => self.follow(&taken),
-            Some(taken) => match self.file() {
+            Some(taken) => match self.there(looked) {
                 Some(outcome) => outcome,
                 None => self.follow(&taken),
             },
-            None => match self.file().or_else(|| self.shell().map(Outcome::File)) {
+            None => match self.there(looked).or_else(|| self.shell().map(Outcome::File)) {
                 Some(outcome) => outcome,
                 None => self.missing(404),
             },
         }
+    }
+
+    /// The forced rule that wins over a file that is there. The others only say "the file": one of
+    /// them is looked at where a forced one stands behind it, which it would hide. So what it asks of
+    /// a visitor is nothing that the file depends on otherwise.
+    fn first_over_file(&mut self) -> Option<Taken<'m>> {
+        let (list, path, is_explained) = (&self.rules.redirects, self.asked.path, self.trace.is_on());
+        if !is_explained && !candidates(list, path, false).any(|(_, rule)| rule.forced) {
+            return None;
+        }
+        let mut passed = Vec::new();
+        for (number, rule) in candidates(list, path, is_explained) {
+            if !rule.forced {
+                self.trace.pass(&rule.place, || "it is not forced, and a file is there".to_owned());
+                passed.push((number, rule));
+                continue;
+            }
+            let Some(values) = self.on_path(rule.host.as_ref(), &rule.source, path, &rule.place) else {
+                continue;
+            };
+            // Where one of them asks for a path alone, the answer depends on no other.
+            passed.sort_by_key(|(_, rule)| !rule.is_for_all());
+            if passed.drain(..).any(|(number, rule)| self.take(number, rule, path).is_some()) {
+                return None;
+            }
+            let values = self.guarded(values, &rule.guard, &rule.place);
+            if let Some(taken) = values.and_then(|values| self.lead(number, rule, values)) {
+                return Some(taken);
+            }
+        }
+        None
     }
 
     /// As netlify, but for where files are shown and which 404.html is nearest.
@@ -170,7 +221,16 @@ impl<'m> Way<'m, '_> {
 
     /// The file at the requested path, or the redirect to where it is shown.
     fn file(&mut self) -> Option<Outcome<'m>> {
-        match files::look(self.manifest, self.asked.path, self.asked.query) {
+        let looked = self.look();
+        self.there(looked)
+    }
+
+    fn look(&self) -> Looked<'m> {
+        files::look(self.manifest, self.asked.path, self.asked.query)
+    }
+
+    fn there(&mut self, looked: Looked<'m>) -> Option<Outcome<'m>> {
+        match looked {
             Looked::File(found) => {
                 self.trace.take(found.path, || "the file is there".to_owned());
                 Some(Outcome::File(found))
@@ -235,19 +295,19 @@ impl<'m> Way<'m, '_> {
 
     /// The first rule, from number `from` on, that is for the path and the request.
     fn first(&mut self, list: &'m List<Rule>, from: usize, path: &RequestPath<'_>) -> Option<Taken<'m>> {
-        if self.trace.is_on() {
-            return list
-                .iter()
-                .enumerate()
-                .skip(from)
-                .find_map(|(number, rule)| self.take(number, rule, path));
-        }
-        let mut candidates = list.candidates(path.pattern_text()).skip_while(|(number, _)| *number < from);
-        candidates.find_map(|(number, rule)| self.take(number, rule, path))
+        candidates(list, path, self.trace.is_on())
+            .skip_while(|(number, _)| *number < from)
+            .find_map(|(number, rule)| self.take(number, rule, path))
     }
 
     fn take(&mut self, number: usize, rule: &'m Rule, path: &RequestPath<'_>) -> Option<Taken<'m>> {
-        let mut values = self.values(rule.host.as_ref(), &rule.source, &rule.guard, path, &rule.place)?;
+        let values = self.on_path(rule.host.as_ref(), &rule.source, path, &rule.place)?;
+        let values = self.guarded(values, &rule.guard, &rule.place)?;
+        self.lead(number, rule, values)
+    }
+
+    /// Where a rule leads that is for the request.
+    fn lead(&mut self, number: usize, rule: &'m Rule, mut values: Values<'_>) -> Option<Taken<'m>> {
         if self.rules.dialect == Dialect::Netlify {
             values.decode_slashes(SPLAT);
         }
@@ -272,12 +332,11 @@ impl<'m> Way<'m, '_> {
         }
     }
 
-    /// What the placeholders of a rule stand for, where it is for this request.
-    fn values<'v>(
+    /// What the placeholders of a rule stand for, where it is for this path and host.
+    fn on_path<'v>(
         &mut self,
         host: Option<&'v HostPattern>,
         source: &'v Pattern,
-        guard: &'v Guard,
         path: &'v RequestPath<'_>,
         place: &'v (impl std::fmt::Display + ?Sized),
     ) -> Option<Values<'v>> {
@@ -285,10 +344,24 @@ impl<'m> Way<'m, '_> {
             self.trace.pass(place, || format!("{} is not for this path", source.source));
             return None;
         };
-        if host.is_some_and(|host| !host.find(self.asked.host, &mut self.budget, &mut values)) {
-            self.trace.pass(place, || "it is for another host".to_owned());
-            return None;
+        if let Some(host) = host {
+            self.is_general = false;
+            if !host.find(self.asked.host, &mut self.budget, &mut values) {
+                self.trace.pass(place, || "it is for another host".to_owned());
+                return None;
+            }
         }
+        Some(values)
+    }
+
+    /// The same with what its conditions give, where they hold.
+    fn guarded<'v>(
+        &mut self,
+        mut values: Values<'v>,
+        guard: &'v Guard,
+        place: &(impl std::fmt::Display + ?Sized),
+    ) -> Option<Values<'v>> {
+        self.is_general &= guard.is_empty();
         match guard.holds(self.asked, &mut values, &mut self.varies, &mut self.budget) {
             Ok(()) => Some(values),
             Err(condition) => {
@@ -307,19 +380,26 @@ impl<'m> Way<'m, '_> {
             return fields.finish();
         }
         let path = self.asked.path;
-        let mut apply = |way: &mut Self, rule: &'m HeaderRule| {
-            let values = way.values(rule.host.as_ref(), &rule.source, &rule.guard, path, &rule.place);
+        for (_, rule) in candidates(&self.rules.headers, path, self.trace.is_on()) {
+            let values = self.on_path(rule.host.as_ref(), &rule.source, path, &rule.place);
+            let values = values.and_then(|values| self.guarded(values, &rule.guard, &rule.place));
             if let Some(values) = values {
-                way.trace.take(&rule.place, || format!("its fields are set: {}", rule.source.source));
+                self.trace.take(&rule.place, || format!("its fields are set: {}", rule.source.source));
                 fields.apply(rule, &values);
             }
-        };
-        if self.trace.is_on() {
-            self.rules.headers.iter().for_each(|rule| apply(self, rule));
-        } else {
-            let candidates = self.rules.headers.candidates(path.pattern_text());
-            candidates.for_each(|(_, rule)| apply(self, rule));
         }
         fields.finish()
     }
+}
+
+/// The rules that could be for a path, with their numbers; `all`: each, for who wants to know why it
+/// is not.
+fn candidates<'m, T>(
+    list: &'m List<T>,
+    path: &RequestPath<'_>,
+    all: bool,
+) -> impl Iterator<Item = (usize, &'m T)> + use<'m, T> {
+    let each = all.then(|| list.iter().enumerate());
+    let some = (!all).then(|| list.candidates(path.pattern_text()));
+    each.into_iter().flatten().chain(some.into_iter().flatten())
 }

@@ -92,6 +92,11 @@ impl Rule {
         (300..400).contains(&self.status)
     }
 
+    /// Whether it asks a request for nothing beside its path.
+    pub fn is_for_all(&self) -> bool {
+        self.host.is_none() && self.guard.is_empty()
+    }
+
     /// As a person reads it.
     pub fn describe(&self) -> String {
         let forced = if self.forced { "!" } else { "" };
@@ -123,7 +128,7 @@ pub struct Edit {
 }
 
 /// The most that the rules of one kind may take in memory, in bytes, about: a thousand ordinary ones
-/// take a tenth of it or less.
+/// take a quarter of it or less.
 pub const MAX_WEIGHT: u64 = 12 * 1024 * 1024;
 
 /// What a rule takes in memory, in bytes, about.

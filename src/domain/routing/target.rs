@@ -68,6 +68,8 @@ pub enum Syntax {
     Colon,
     /// `:name`, `:name*`, `$1`, and `\` before what is none.
     Vercel,
+    /// `:name`, `$1`: vercel's values of fields, in which a `\` is text.
+    VercelField,
 }
 
 /// Text with places for values. Which names have a value is decided when it is read: others are text.
@@ -91,7 +93,7 @@ impl Template {
             let behind = &rest[c.len_utf8()..];
             let (name, len) = match c {
                 ':' => placeholder(behind, syntax, names),
-                '$' if syntax == Syntax::Vercel => numbered(behind, names),
+                '$' if syntax != Syntax::Colon => numbered(behind, names),
                 '\\' if syntax == Syntax::Vercel => match behind.chars().next() {
                     Some(next) => {
                         plain.push(next);
@@ -179,7 +181,7 @@ impl Template {
 
 fn placeholder(behind: &str, syntax: Syntax, names: &[String]) -> (Option<String>, usize) {
     let len = match syntax {
-        Syntax::Colon => name_at(behind),
+        Syntax::Colon | Syntax::VercelField => name_at(behind),
         Syntax::Vercel => {
             behind.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(behind.len())
         }
@@ -283,6 +285,17 @@ impl Target {
 
     pub fn is_plain_http(&self) -> bool {
         self.origin.as_ref().is_some_and(|origin| origin.scheme == "http")
+    }
+
+    /// Whether the visitor's query is replaced or added to.
+    pub fn has_query(&self) -> bool {
+        self.query.is_some()
+    }
+
+    /// The host that it names, where it is the same for every request.
+    pub fn fixed_host(&self) -> Option<String> {
+        let host = &self.origin.as_ref()?.host;
+        (!host.has_values()).then(|| host.fill(&Values::default()))
     }
 
     /// The path alone, where it is the same for every request.

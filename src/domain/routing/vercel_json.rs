@@ -79,11 +79,14 @@ pub fn parse(text: &str, notes: &mut Vec<Note>) -> Result<Vercel, Refused> {
             Note::info(format!("{VERCEL_JSON}: not about routing, and not used: {}.", others.join(", "))),
         );
     }
-    let sources = found.redirects.iter().chain(&found.rewrites).map(|rule| &rule.source);
-    let sources = sources.chain(found.headers.iter().map(|rule| &rule.source));
-    let backtracking = sources.filter(|source| source.is_backtracking()).count();
+    let rules = found.redirects.iter().chain(&found.rewrites).map(|rule| (&rule.source, &rule.guard));
+    let rules = rules.chain(found.headers.iter().map(|rule| (&rule.source, &rule.guard)));
+    let backtracking: usize =
+        rules.map(|(source, guard)| usize::from(source.is_backtracking()) + guard.backtracking()).sum();
     if backtracking > MAX_BACKTRACKING {
-        return Err(root.refuse(format!("{backtracking} sources look ahead: at most {MAX_BACKTRACKING} may")));
+        return Err(
+            root.refuse(format!("{backtracking} patterns look ahead: at most {MAX_BACKTRACKING} may"))
+        );
     }
     Ok(found)
 }
@@ -183,7 +186,8 @@ fn header(node: Node<'_>, name: &str, notes: &mut Vec<Note>) -> Result<Option<He
         let key_text = key.text("key", MAX_TEXT)?;
         match (name_of(&key_text), value_of(&text)) {
             (Ok(name), Ok(value)) => {
-                edits.push(Edit { name, value: Some(Template::parse(value, Syntax::Colon, &names)) });
+                let value = Template::parse(value, Syntax::VercelField, &names);
+                edits.push(Edit { name, value: Some(value) });
             }
             (Err(why), _) | (_, Err(why)) => {
                 tell(notes, Note::warning(VERCEL_JSON, Some(key.line()), format!("{name} {why}: ignored")));

@@ -1,15 +1,15 @@
 //! One connection: request, answer, request, until one side has enough.
 
+use crate::edge::Edge;
 use crate::edge::access_log::{self, Circumstances};
 use crate::edge::front::head::{self, Head, MAX_FIELDS};
 use crate::edge::front::waiting::{Ended, Waiting};
 use crate::edge::front::writing::{send, write_head};
 use crate::edge::moment::Moments;
+use crate::edge::pages::{self, Page};
 use crate::edge::reply::{Manner, Reply};
 use crate::edge::request::{Method, Request};
 use crate::edge::tally::Tally;
-use crate::edge::pages::{self, Page};
-use crate::edge::Edge;
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::cell::RefCell;
 use std::io;
@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::ready;
 use std::time::{Duration, Instant};
-use tokio_util::io::poll_read_buf;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio_util::io::poll_read_buf;
 
 /// How long a client may take to send the head of a request.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -146,9 +146,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let deadline = began + if is_idle { KEEP_ALIVE } else { HEAD_DEADLINE };
         self.read.reserve(READ);
         let (stream, read) = (&mut self.stream, &mut self.read);
-        let reading = self.waiting.until(deadline, is_idle, |context| {
-            poll_read_buf(Pin::new(&mut *stream), context, read)
-        });
+        let reading = self
+            .waiting
+            .until(deadline, is_idle, |context| poll_read_buf(Pin::new(&mut *stream), context, read));
         match reading.await {
             Ok(Ok(0)) => Ok(Next::Close),
             Ok(Ok(_)) => Ok(Next::Request),

@@ -38,7 +38,8 @@ pub fn read<'r>(bytes: &'r [u8], room: &'r mut FieldRoom<'r>) -> Head<'r> {
         Err(Error::Version) => return Head::Unusual,
         Err(_) => return Head::Malformed(BAD_REQUEST),
     };
-    let (Some(method_name), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
+    let (Some(method_name), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version)
+    else {
         return Head::Malformed(BAD_REQUEST);
     };
     let fields: &'r [Header<'r>] = parsed.headers;

@@ -51,7 +51,8 @@ async fn what_lies_there_is_found_again_and_wrong_bytes_are_read_anew() {
     for path in ["/small", "/large"] {
         assert_eq!(first.get(path).await.status, 200);
     }
-    while files_below(dir.path()).iter().filter(|file| !file.to_string_lossy().contains("/new-")).count() < 2 {
+    while files_below(dir.path()).iter().filter(|file| !file.to_string_lossy().contains("/new-")).count() < 2
+    {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let folder = first.end().await;

@@ -40,7 +40,9 @@ async fn both_give_the_same_answer() {
         // The second is as warm as the third.
         edge.get(path).await;
         let front = edge.get(path).await;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: blog.localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: blog.localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
         let handed_over = edge.send(request.as_bytes()).await;
         let told = |answer: &Answer| {
             let mut fields = answer.lasting_fields();

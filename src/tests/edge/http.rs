@@ -17,11 +17,10 @@ const GZIP: &[u8] = b"in gzip";
 /// A site whose page and 404.html are also kept in all codings. What the codings hold is not for the
 /// edge to know.
 async fn coded(edge: &Running) -> Manifest {
-    edge.publish_coded(&[("index.html", PAGE), ("404.html", PAGE), ("photo.jpg", b"photo")], &[
-        (Coding::Brotli, BROTLI),
-        (Coding::Zstd, ZSTD),
-        (Coding::Gzip, GZIP),
-    ])
+    edge.publish_coded(
+        &[("index.html", PAGE), ("404.html", PAGE), ("photo.jpg", b"photo")],
+        &[(Coding::Brotli, BROTLI), (Coding::Zstd, ZSTD), (Coding::Gzip, GZIP)],
+    )
     .await
 }
 
@@ -48,7 +47,11 @@ async fn a_visitor_gets_the_best_coding_that_it_takes_each_with_a_tag_of_its_own
         ] {
             let answer = accepting(&edge, "GET", "/", codings).await;
             assert_eq!((answer.status, &*answer.body), (200, body), "{codings}");
-            assert_eq!((answer.field("content-encoding"), answer.field("etag")), (coding, &*tag), "{codings}");
+            assert_eq!(
+                (answer.field("content-encoding"), answer.field("etag")),
+                (coding, &*tag),
+                "{codings}"
+            );
             assert_eq!(answer.field("vary"), "Accept-Encoding", "{codings}");
             assert_eq!(answer.field("content-length"), body.len().to_string());
             assert_eq!(answer.field("content-type"), "text/html; charset=utf-8");
@@ -111,7 +114,8 @@ async fn the_page_for_what_is_missing_is_coded_too_and_answers_no_conditions() {
     let edge = Running::start().await;
     coded(&edge).await;
     for _ in 0..2 {
-        let lost = edge.ask("GET", "/no", &["Accept-Encoding: br", "If-None-Match: *", "Range: bytes=0-1"]).await;
+        let lost =
+            edge.ask("GET", "/no", &["Accept-Encoding: br", "If-None-Match: *", "Range: bytes=0-1"]).await;
         assert_eq!((lost.status, &*lost.body), (404, PAGE), "a range is not coded");
         let lost = accepting(&edge, "GET", "/no", "br").await;
         assert_eq!((lost.status, &*lost.body, lost.field("etag")), (404, BROTLI, ""));
@@ -132,7 +136,11 @@ async fn a_coding_that_is_lost_or_wrong_costs_bytes_and_not_the_page() {
     edge.store(&key(Coding::Gzip), b"IN GZIP").await;
     for codings in ["br", "gzip"] {
         let answer = accepting(&edge, "GET", "/", codings).await;
-        assert_eq!((answer.status, &*answer.body, answer.field("content-encoding")), (200, PAGE, ""), "{codings}");
+        assert_eq!(
+            (answer.status, &*answer.body, answer.field("content-encoding")),
+            (200, PAGE, ""),
+            "{codings}"
+        );
     }
     assert_eq!(&*accepting(&edge, "GET", "/", "zstd").await.body, ZSTD);
 }

@@ -22,7 +22,13 @@ async fn each_request_is_a_line_of_json() {
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let told: Vec<_> = lines
         .iter()
-        .map(|line| (line["method"].as_str().unwrap(), line["status"].as_u64().unwrap(), line["bytes"].as_u64().unwrap()))
+        .map(|line| {
+            (
+                line["method"].as_str().unwrap(),
+                line["status"].as_u64().unwrap(),
+                line["bytes"].as_u64().unwrap(),
+            )
+        })
         .collect();
     assert_eq!(told[..2], [("GET", 200, 5), ("HEAD", 200, 0)]);
     assert_eq!(lines[0]["target"], "/?q=a");
@@ -40,11 +46,13 @@ async fn each_request_is_a_line_of_json() {
         assert_eq!(head[key], value, "{key}");
     }
     assert_eq!(lines[2]["forwarded_for"], "192.0.2.7");
-    assert!(time::OffsetDateTime::parse(
-        head["time"].as_str().unwrap(),
-        &time::format_description::well_known::Rfc3339
-    )
-    .is_ok());
+    assert!(
+        time::OffsetDateTime::parse(
+            head["time"].as_str().unwrap(),
+            &time::format_description::well_known::Rfc3339
+        )
+        .is_ok()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,13 +19,13 @@ mod tls;
 use gv::adapters::blobs::filesystem::FilesystemBlobs;
 use gv::adapters::cache::local::LocalCache;
 use gv::adapters::cache::local_notices::LocalNotices;
+use gv::adapters::clock::SystemClock;
+use gv::domain::coding::Coding;
 use gv::domain::digest::Digest;
 use gv::domain::host::{HostKind, Hostname, Pointer, PointerTarget};
 use gv::domain::id::{DeploymentId, ProjectId, UserId};
 use gv::domain::manifest::{Coded, Codings, FileTable, Manifest, NewEntry, SitePath};
 use gv::domain::routing::rules::Rules;
-use gv::adapters::clock::SystemClock;
-use gv::domain::coding::Coding;
 use gv::edge::{EdgePorts, EdgeSettings, Listeners, serve};
 use gv::ports::blobs::{Blobs, Body, Key};
 use gv::ports::notices::{Notice, Notices};
@@ -146,9 +146,9 @@ impl Running {
     /// A site whose pages are kept in codings too, with whatever bytes.
     async fn publish_coded(&self, files: &[(&str, &[u8])], codings: &[(Coding, &[u8])]) -> Manifest {
         let plain = self.publish_files(files).await;
-        let kept = codings.iter().fold(Codings::default(), |kept, (coding, bytes)| {
-            kept.with(*coding, Coded::of(bytes).unwrap())
-        });
+        let kept = codings
+            .iter()
+            .fold(Codings::default(), |kept, (coding, bytes)| kept.with(*coding, Coded::of(bytes).unwrap()));
         let mut entries = Vec::new();
         for (path, entry) in plain.files.iter() {
             let is_page = path.ends_with(".html");

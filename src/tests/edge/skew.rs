@@ -1,8 +1,8 @@
 //! A page that was opened before a deployment still loads its chunks.
 
 use super::{Running, pointer_to};
-use gv::domain::host::HostKind::Production;
 use gv::domain::host::Earlier;
+use gv::domain::host::HostKind::Production;
 use gv::domain::manifest::Manifest;
 use gv::ports::blobs::Key;
 use time::{Duration, OffsetDateTime};

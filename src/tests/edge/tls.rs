@@ -48,7 +48,10 @@ async fn sites_come_by_http_1_and_http_2() {
             let lost = client.get(format!("{url}/no")).send().await.unwrap();
             assert_eq!((lost.status().as_u16(), lost.text().await.unwrap()), (404, "lost".to_owned()));
             let head = client.head(&url).send().await.unwrap();
-            assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (200, &"6".parse().unwrap()));
+            assert_eq!(
+                (head.status().as_u16(), &head.headers()["content-length"]),
+                (200, &"6".parse().unwrap())
+            );
         }
     }
 }

@@ -52,7 +52,13 @@ fn pointer(host: &Hostname, version: i64) -> Pointer {
         project: ProjectId::new(now, rng),
         deployment: deployment(),
     };
-    Pointer { version, host: host.clone(), kind: HostKind::Production, target: Some(target), earlier: Vec::new() }
+    Pointer {
+        version,
+        host: host.clone(),
+        kind: HostKind::Production,
+        target: Some(target),
+        earlier: Vec::new(),
+    }
 }
 
 /// Asks until the answer is yes, for a good while.

@@ -8,6 +8,7 @@ mod order_for_one_request;
 mod redirects_file;
 mod static_files;
 mod vercel_json;
+mod what_answers_depend_on;
 mod which_files_count;
 
 use crate::domain::digest::Digest;

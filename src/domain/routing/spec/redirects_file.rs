@@ -219,6 +219,54 @@ fn what_leads_back_to_itself_is_ignored() {
 }
 
 #[test]
+fn another_spelling_of_its_own_source_leads_in_circles() {
+    for dialect in [Netlify, Plain] {
+        for line in [
+            "/app/ /app 301",
+            "/app /app/ 302",
+            "/app /app/ 301!",
+            "/app /app?utm=1",
+            "/app /app/#top",
+            "/app /x/../app",
+            "/app //app/",
+            "/caf%C3%A9 /café/ 301",
+            "/app /app/ 302 Language=de",
+            "/app id=:id /app/ 301",
+            "https://a.example/app https://A.example/app/ 301",
+            "https://a.example/app /app/ 301",
+        ] {
+            let site = Site::redirects(dialect, &[], line);
+            assert_eq!(site.warnings().len(), 1, "{dialect} {line}");
+            site.check(&[("/app", "404"), ("/app/", "404")]);
+        }
+        for line in [
+            "/app/ /app/x 301",
+            "/app /App 301",
+            "/app/ /app 200",
+            "/app/ https://b.example/app 301",
+            "https://a.example/app https://b.example/app 301",
+            "https://:x.example/app https://b.example/app 301",
+            // Its own query is one that the rule is not for.
+            "/app old=1 /app?new=1 301",
+            // The file that it leads to wins over it.
+            "/* / 302",
+        ] {
+            let site = Site::redirects(dialect, &["index.html"], line);
+            assert_eq!(site.warnings(), [""; 0], "{dialect} {line}");
+        }
+        let warning = &Site::redirects(dialect, &[], "/app/ /app 301").warnings()[0];
+        assert_eq!(
+            warning,
+            "Warning: _redirects:1: leads to a path that it is for itself, where browsers would go round in \
+             circles: ignored: /app/ /app 301"
+        );
+    }
+    // Both spellings are two paths there.
+    assert_eq!(Site::redirects(Cloudflare, &[], "/app/ /app 301").ask("/app/"), "301 /app");
+    assert!(Site::redirects(Cloudflare, &[], "/caf%C3%A9 /café 301").warned("circles"));
+}
+
+#[test]
 fn netlify_toml_has_the_same_rules_behind_those_of_redirects() {
     let toml = r#"
 [build]

@@ -294,3 +294,29 @@ fn the_schemas_limits_are_held() {
         (0..101).map(|at| format!(r#"{{"source": "/{at}/((?!x).*)", "destination": "/b"}}"#)).collect();
     assert!(refused(&format!(r#"{{"redirects": [{}]}}"#, ahead.join(","))).contains("at most 100"));
 }
+
+#[test]
+fn patterns_of_conditions_that_look_ahead_count_like_those_of_sources() {
+    let conditions = |count: usize| {
+        let one = r#"{"type": "query", "key": "a", "value": "(?!x).*"}, {"type": "host", "value": {"re": "^(?!x)"}}"#;
+        let rule = |key: &str| format!(r#"{{"source": "/a", "destination": "/b", "{key}": [{one}]}}"#);
+        let rules: Vec<String> = ["has", "missing"].into_iter().cycle().take(count / 2).map(rule).collect();
+        format!(r#"{{"rewrites": [{}]}}"#, rules.join(","))
+    };
+    assert!(refused(&conditions(102)).contains("102 patterns look ahead: at most 100 may"));
+    assert_eq!(Site::vercel(&[], &conditions(100)).ask("/x"), "404");
+}
+
+#[test]
+fn values_of_fields_take_names_and_numbers() {
+    let site = Site::vercel(
+        &[],
+        r#"{"headers": [
+            {"source": "/a/(\\d+)/:name/(.*)", "headers": [{"key": "X-A", "value": "$1 :name $3 $4 $x \\$1 $"}]},
+            {"source": "/b/:name", "headers": [{"key": "X-A", "value": "$1 $2"}]},
+            {"source": "/c", "headers": [{"key": "X-A", "value": "$1"}]}]}"#,
+    );
+    assert_eq!(site.fields("/a/5/b/c%20d"), ["x-a=5 b c%20d $4 $x \\5 $"]);
+    assert_eq!(site.fields("/b/x"), ["x-a=x $2"]);
+    assert_eq!(site.fields("/c"), ["x-a=$1"]);
+}
