@@ -230,7 +230,7 @@ fn pointer_to((host, version, kind): (&str, i64, HostKind), manifest: &Manifest)
         project: manifest.project,
         deployment: manifest.deployment,
     };
-    Pointer { version, host: Hostname::parse(host).unwrap(), kind, target: Some(target) }
+    Pointer { version, host: Hostname::parse(host).unwrap(), kind, target: Some(target), earlier: Vec::new() }
 }
 
 #[derive(Clone, Debug)]
