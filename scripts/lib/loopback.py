@@ -43,7 +43,7 @@ def git_server(root):
                 "HTTP_CONTENT_ENCODING": self.headers.get("content-encoding", ""),
                 "GIT_PROTOCOL": self.headers.get("git-protocol", ""),
             }
-            output = subprocess.run([backend], input=body, env=env, stdout=subprocess.PIPE).stdout
+            output = subprocess.run([backend], input=body, env=env, stdout=subprocess.PIPE, check=False).stdout
             head, _, content = output.partition(b"\r\n\r\n")
             fields = [line.split(": ", 1) for line in head.decode().splitlines()]
             status = next((int(value.split()[0]) for name, value in fields if name == "Status"), 200)
