@@ -71,6 +71,17 @@ def ratios(samples, cases, servers):
     return lines
 
 
+def access_log(samples, servers):
+    """Whether a server that keeps an access log did so: lines that are dropped are work not done."""
+    lines = []
+    for server in servers:
+        logged = [sample.logged_percent for sample in samples if sample.server == server and sample.logged_percent]
+        if logged:
+            mark = "!" if min(logged) < 99 else "#"
+            lines.append(f"{mark} access log of {server}: {_median(logged):.1f} % of the answers have a line, at least {min(logged):.1f} %")
+    return lines
+
+
 def latencies(found, cases, servers):
     lines = [f"{'case':<10} {'server':<8} {'p50 us':>8} {'p99 us':>8} {'p99.9 us':>9} {'got req/s':>10}"]
     for case in cases:
