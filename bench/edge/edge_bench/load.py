@@ -37,7 +37,7 @@ class Sample:
     p99_us: float
     bytes_a_request: float
     # Of the answers, those that have a line in the server's access log.
-    logged_percent: float
+    logged_percent: float | None
 
 
 def ask(settings, prepared, seconds):
@@ -101,7 +101,7 @@ def _expect_right(prepared, connections, requests, sent, broken, refused):
 def _logged_percent(server, requests):
     """Of the answers, how many have a line in the access log."""
     if not server.access_log:
-        return 0
+        return None
     deadline = time.monotonic() + LOG_S
     while (lines := _lines(server.access_log)) < requests and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -75,8 +75,8 @@ def access_log(samples, servers):
     """Whether a server that keeps an access log did so: lines that are dropped are work not done."""
     lines = []
     for server in servers:
-        logged = [sample.logged_percent for sample in samples if sample.server == server and sample.logged_percent]
-        if logged:
+        logged = [sample.logged_percent for sample in samples if sample.server == server]
+        if logged and None not in logged:
             mark = "!" if min(logged) < 99 else "#"
             lines.append(f"{mark} access log of {server}: {_median(logged):.1f} % of the answers have a line, at least {min(logged):.1f} %")
     return lines
