@@ -52,7 +52,7 @@ def ratios(samples, cases, servers):
     others = [server for server in servers if server != SUBJECT]
     if SUBJECT not in servers or not others:
         return []
-    wide = "".join(f" {server:>16}" for server in others)
+    wide = "".join(f" {server:>20}" for server in others)
     lines = [f"gv beside the others: CPU time for a request, and requests a second. Above 1: gv is the better one. Median of "
              f"{max((sample.round for sample in samples), default=0)} rounds",
              f"{'case':<10}{wide}   other CPU %"]
@@ -66,7 +66,7 @@ def ratios(samples, cases, servers):
             cpu = [theirs.cpu_us / ours.cpu_us for ours, theirs in pairs if ours.cpu_us and theirs.cpu_us]
             rate = [ours.requests_a_second / theirs.requests_a_second for ours, theirs in pairs]
             text = f"{_median(cpu):.2f} cpu, {_median(rate):.2f} r/s" if cpu else "-"
-            columns += f" {text:>16}"
+            columns += f" {text:>20}"
         lines.append(f"{case:<10}{columns}   {_median(sample.other_percent for sample in of):>11.0f}")
     return lines
 
