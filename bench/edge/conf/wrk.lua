@@ -1,5 +1,5 @@
--- TARGETS names a file of "host<TAB>path" lines, one of which is asked for at random each time;
--- without it wrk sends its one request. Ends with a line for programs (see edge_bench/load.py).
+-- TARGETS names a file of "host<TAB>path" lines, one of which is asked for at random each time, in an
+-- order of SEED; without it wrk sends its one request. Ends with a line for programs (see edge_bench/load.py).
 local targets = os.getenv("TARGETS")
 local threads = 0
 
@@ -12,7 +12,7 @@ if targets then
   local requests = {}
 
   function init()
-    math.randomseed(4242 + number)
+    math.randomseed(tonumber(os.getenv("SEED")) * 100 + number)
     for line in io.lines(targets) do
       local host, path = line:match("^(%S+)\t(%S+)$")
       local headers = {}

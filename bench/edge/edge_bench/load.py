@@ -40,14 +40,14 @@ class Sample:
     logged_percent: float | None
 
 
-def ask(settings, prepared, seconds):
-    """Runs wrk. Returns its figures: requests, microseconds, bytes, socket errors, error statuses,
-    p50 and p99 in microseconds."""
-    threads = _count(settings.on_load())
+def ask(settings, prepared, seconds, seed):
+    """Runs wrk. The same `seed` asks for many targets in the same order. Returns its figures: requests,
+    microseconds, bytes, socket errors, error statuses, p50 and p99 in microseconds."""
+    threads = settings.load_cpu_count()
     command = [*settings.on_load(), "wrk", f"-t{threads}", f"-c{settings.connections}", f"-d{seconds}s", "-s", SCRIPT]
     for name, value in prepared.fields.items():
         command += ["-H", f"{name}: {value}"]
-    env = dict(os.environ)
+    env = os.environ | {"SEED": str(seed)}
     env.pop("TARGETS", None)
     if prepared.targets:
         env["TARGETS"] = str(prepared.targets)
@@ -66,7 +66,7 @@ def measure(settings, server, prepared, round_):
         # Bounded: a run of all cases would write gigabytes.
         os.truncate(server.access_log, 0)
     cpu, load_cpu, (busy, _) = processes.cpu_seconds(server.pid), _children_cpu(), processes.machine_cpu_seconds()
-    requests, duration_us, sent, broken, refused, p50_us, p99_us = ask(settings, prepared, settings.duration_s)
+    requests, duration_us, sent, broken, refused, p50_us, p99_us = ask(settings, prepared, settings.duration_s, round_)
     cpu = processes.cpu_seconds(server.pid) - cpu
     load_cpu = _children_cpu() - load_cpu
     busy = processes.machine_cpu_seconds()[0] - busy
@@ -77,7 +77,7 @@ def measure(settings, server, prepared, round_):
         round_, prepared.name, server.name,
         requests_a_second=requests / seconds,
         cpu_us=cpu * 1e6 / requests,
-        server_busy_percent=100 * cpu / seconds / _count(settings.on_server()),
+        server_busy_percent=100 * cpu / seconds / settings.server_cpu_count(),
         other_percent=max(0, 100 * (busy - cpu - load_cpu) / seconds / os.cpu_count()),
         p50_us=p50_us, p99_us=p99_us, bytes_a_request=sent / requests,
         logged_percent=_logged_percent(server, requests))
@@ -155,8 +155,3 @@ def at_rate(settings, server, prepared):
 def _children_cpu():
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _count(before):
-    """How many CPUs a command with this before it has."""
-    return int(subprocess.run([*before, "nproc"], stdout=subprocess.PIPE, check=True).stdout)

@@ -85,8 +85,8 @@ def _nginx(place, log):
         brotli="brotli_static on;" if has_brotli else "",
         # Started by root, its workers would not be, and could not read the sites.
         user="user root;" if os.geteuid() == 0 else "",
-        workers=_cpus(place.settings),
-        reuseport="reuseport" if _cpus(place.settings) > 1 else "")
+        workers=place.settings.server_cpu_count(),
+        reuseport="reuseport" if place.settings.server_cpu_count() > 1 else "")
     command = [find("nginx"), "-p", place.run, "-e", place.run / "nginx.err", "-c", config.file, "-g", "daemon off;"]
     return _running("nginx", place, command, config, log, ["access log off, open files cached"])
 
@@ -176,12 +176,6 @@ def _wait_for(server, address):
             if time.monotonic() > deadline:
                 raise SystemExit(f"{server.name} does not listen on {address}") from None
             time.sleep(0.05)
-
-
-def _cpus(settings):
-    """How many CPUs a server has."""
-    counted = subprocess.run([*settings.on_server(), "nproc"], stdout=subprocess.PIPE, check=True).stdout
-    return int(counted)
 
 
 def free_port():

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import shutil
+import subprocess
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 PACKAGES = "nginx-light libnginx-mod-http-brotli-static caddy wrk brotli zstd openssl"
@@ -47,6 +48,12 @@ class Settings:
     def on_load(self):
         return ["taskset", "-c", self.load_cpus] if self.is_pinned else []
 
+    def server_cpu_count(self):
+        return _cpu_count(self.on_server())
+
+    def load_cpu_count(self):
+        return _cpu_count(self.on_load())
+
     def places(self):
         """In words, where what runs."""
         if self.is_pinned:
@@ -59,6 +66,11 @@ class Settings:
             missing.append(f"{self.gv} (cargo build --release, or GV=/path/to/gv)")
         if missing:
             raise SystemExit(f"missing: {', '.join(missing)}\non Debian: apt-get install {PACKAGES}")
+
+
+def _cpu_count(before):
+    counted = subprocess.run([*before, "nproc"], stdout=subprocess.PIPE, check=True).stdout
+    return int(counted)
 
 
 def find(program):
