@@ -50,6 +50,18 @@ bench-deploy *ARGS:
     cargo build --release
     scripts/bench-deploy {{ARGS}}
 
+# gv's edge beside nginx and caddy (bench/edge/README.md)
+[group('measure')]
+bench-edge:
+    cargo build --release
+    bench/edge/compare
+
+# More sites than an edge has memory for
+[group('measure')]
+bench-many-sites:
+    cargo build --release
+    bench/edge/many-sites
+
 # The code's documentation, private items too
 [group('read')]
 docs:
