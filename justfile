@@ -28,6 +28,11 @@ test *NAMES:
 quick *ARGS:
     cargo nextest run {{ARGS}}
 
+# Every fuzz target for so many seconds; it fails where one finds something
+[group('check')]
+fuzz *ARGS:
+    scripts/fuzz {{ARGS}}
+
 # The Helm chart, without a cluster
 [group('check')]
 helm:
