@@ -20,6 +20,34 @@ pub fn of(path: &str) -> String {
     if guess.type_() == "text" { format!("{essence}; charset=utf-8") } else { essence.to_owned() }
 }
 
+/// Whether a coding makes files of this type smaller, as a rule: text, and what nothing has packed
+/// yet.
+pub fn is_compressible(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some((kind, name)) = essence.split_once('/') else { return false };
+    // RFC 6839: what is JSON or XML says so at the end.
+    kind == "text"
+        || name.ends_with("+json")
+        || name.ends_with("+xml")
+        || matches!(
+            essence.as_str(),
+            "application/json"
+                | "application/javascript"
+                | "application/xml"
+                | "application/wasm"
+                | "application/rtf"
+                | "application/sql"
+                | "application/toml"
+                | "application/yaml"
+                | "application/x-sh"
+                | "application/x-javascript"
+                | "application/vnd.ms-fontobject"
+                | "font/ttf"
+                | "font/otf"
+                | "font/collection"
+        )
+}
+
 /// Files without an extension whose type is nevertheless fixed, by those who read them.
 fn by_whole_name(name: &str) -> &'static str {
     match name {
@@ -94,6 +122,41 @@ mod tests {
         ] {
             assert_eq!(of(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn text_is_compressible_and_what_is_packed_is_not() {
+        for path in [
+            "a.html",
+            "a.css",
+            "a.js",
+            "a.mjs",
+            "a.js.map",
+            "a.json",
+            "a.svg",
+            "a.xml",
+            "a.rss",
+            "a.txt",
+            "a.wasm",
+            "a.webmanifest",
+            "a.geojson",
+            "a.gltf",
+            "a.ttf",
+            "a.otf",
+            "a.eot",
+            "a.md",
+            "a.ts",
+        ] {
+            assert!(is_compressible(&of(path)), "{path} is {}", of(path));
+        }
+        for path in
+            ["a.png", "a.jpg", "a.webp", "a.woff", "a.woff2", "a.mp4", "a.zip", "a.gz", "a.pdf", "LICENSE"]
+        {
+            assert!(!is_compressible(&of(path)), "{path} is {}", of(path));
+        }
+        assert!(
+            is_compressible("TEXT/HTML;charset=utf-8") && !is_compressible("text") && !is_compressible("")
+        );
     }
 
     #[test]
