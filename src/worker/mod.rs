@@ -7,7 +7,9 @@
 mod archive;
 mod attempt;
 mod build;
+mod codings;
 mod collect;
+mod encode;
 mod environment;
 mod failure;
 pub mod inside;

@@ -19,6 +19,7 @@ use crate::ports::source::{FetchRequest, Fetched, SourceError};
 use crate::worker::Worker;
 use crate::worker::archive;
 use crate::worker::build::Build;
+use crate::worker::codings::{self, ByDigest, Place};
 use crate::worker::collect::{CollectedFile, Origin, collect};
 use crate::worker::environment::{Context, environment};
 use crate::worker::failure::{Halt, Step};
@@ -32,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub struct Pipeline<'a> {
     pub worker: &'a Worker,
@@ -310,11 +311,11 @@ impl Pipeline<'_> {
         let stop = self.lease.stop().clone();
         let folder = self.workspace.source().join(&site.folder);
         let archive = self.workspace.archive();
+        let place =
+            Place { source: self.workspace.source(), folder: site.folder.clone(), origin: site.origin };
         let storing = async {
             tokio::try_join!(
-                async {
-                    upload::store_files(&app, log, &deployment, &files, &folder).await.map_err(Halt::storage)
-                },
+                store_site((&app, log, &deployment), &files, (&folder, place), &stop),
                 store_source(&app, &deployment, packing, &archive),
             )
         };
@@ -324,10 +325,10 @@ impl Pipeline<'_> {
         if !advanced? {
             return Err(Halt::Interrupted);
         }
-        stored.ok_or(Halt::Interrupted)??;
+        let (codings, ()) = stored.ok_or(Halt::Interrupted)??;
         let spa_fallback = plan.framework.and_then(|framework| framework.spa_fallback.as_deref());
         let spa_fallback = spa_fallback.filter(|_| site.origin == Origin::Build);
-        let manifest = upload::manifest(&deployment, &files, spa_fallback, rules).ok();
+        let manifest = upload::manifest(&deployment, (&files, &codings), spa_fallback, rules).ok();
         let fits = |manifest: &Manifest| manifest.encode().len() as u64 <= Manifest::MAX_BYTES;
         let manifest = manifest.filter(fits).ok_or_else(|| {
             Halt::failed(
@@ -379,6 +380,25 @@ async fn prepare(source: PathBuf, settings: BuildSettings, path: String) -> Step
         Ok((repository, plan))
     };
     tokio::task::spawn_blocking(planning).await.map_err(Halt::internal)?
+}
+
+/// Stores the files and, beside them, their codings.
+async fn store_site(
+    (app, log, deployment): (&App, &LogWriter, &Deployment),
+    files: &[CollectedFile],
+    (folder, place): (&Path, Place),
+    stop: &CancellationToken,
+) -> Step<ByDigest> {
+    let (missing, known) =
+        tokio::join!(upload::missing(app, deployment, files), codings::known(app, deployment));
+    let missing = missing.map_err(Halt::storage)?;
+    let whose = (app, log, deployment);
+    let stored = tokio::try_join!(
+        upload::store_files(whose, files, &missing, folder),
+        codings::store(whose, files, (&known, &missing), place, stop),
+    );
+    let ((), codings) = stored.map_err(Halt::storage)?;
+    Ok(codings)
 }
 
 async fn store_source(app: &App, deployment: &Deployment, packing: Packing, archive: &Path) -> Step<()> {

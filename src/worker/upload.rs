@@ -1,18 +1,21 @@
 //! Storing a site: its new files, its source, its manifest. Nothing here is visible to visitors;
 //! hosts are moved afterwards (see `app::publish`).
 //!
-//! Start with [`store_files`], then [`store_manifest`].
+//! Start with [`missing`] and [`store_files`], then [`store_manifest`]. The codings of the files are
+//! `worker::codings`'.
 
 use crate::app::App;
 use crate::app::deadline::within;
 use crate::app::logs::LogWriter;
 use crate::domain::deployment::{Deployment, StepName};
+use crate::domain::digest::Digest;
 use crate::domain::id::DeploymentId;
-use crate::domain::manifest::{Codings, FileTable, Manifest, NewEntry, SitePath, TooLarge};
+use crate::domain::manifest::{FileTable, Manifest, NewEntry, SitePath, TooLarge};
 use crate::domain::media_type;
 use crate::domain::routing::rules::Rules;
 use crate::ports::blobs::{Blobs, Body, Key};
 use crate::ports::error::{StoreError, StoreErrorKind};
+use crate::worker::codings::{ByDigest, is_candidate};
 use crate::worker::collect::CollectedFile;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
@@ -60,35 +63,51 @@ where
 /// Objects that are looked for in one call, which has [`CALL`] for them: storage is asked for each.
 const LOOKED_FOR: usize = 2_000;
 
-/// Stores the files that the account does not have yet. `folder` is where they lie.
-pub async fn store_files(
+/// The contents that the account does not have yet.
+pub async fn missing(
     app: &App,
-    log: &LogWriter,
     deployment: &Deployment,
     files: &[CollectedFile],
+) -> Result<HashSet<Digest>, StoreError> {
+    let unique: HashMap<Key, Digest> =
+        files.iter().map(|file| (Key::blob(deployment.account, &file.digest), file.digest)).collect();
+    let keys: Vec<Key> = unique.keys().cloned().collect();
+    let mut missing = HashSet::new();
+    for some in keys.chunks(LOOKED_FOR) {
+        let absent = patiently(CALL, || app.blobs.missing(some)).await?;
+        missing.extend(absent.iter().filter_map(|key| unique.get(key)));
+    }
+    Ok(missing)
+}
+
+/// Stores the files that are `missing`. `folder` is where they lie.
+pub async fn store_files(
+    (app, log, deployment): (&App, &LogWriter, &Deployment),
+    files: &[CollectedFile],
+    missing: &HashSet<Digest>,
     folder: &Path,
 ) -> Result<(), StoreError> {
-    let unique: HashMap<Key, &CollectedFile> =
-        files.iter().map(|file| (Key::blob(deployment.account, &file.digest), file)).collect();
-    let keys: Vec<Key> = unique.keys().cloned().collect();
-    let mut missing: HashSet<Key> = HashSet::new();
-    for some in keys.chunks(LOOKED_FOR) {
-        missing.extend(patiently(CALL, || app.blobs.missing(some)).await?);
-    }
-    let new: Vec<(Key, Body)> = unique
-        .into_iter()
-        .filter(|(key, _)| missing.contains(key))
-        .map(|(key, file)| (key, body(file, folder)))
+    let new: HashMap<Key, Body> = files
+        .iter()
+        .filter(|file| missing.contains(&file.digest))
+        .map(|file| (Key::blob(deployment.account, &file.digest), body(file, folder)))
         .collect();
+    let new: Vec<(Key, Body)> = new.into_iter().collect();
     let (count, bytes) = (new.len(), new.iter().map(|(_, body)| body.len()).sum());
     log.say(
         StepName::Upload,
         format!("Uploading {count} new of {} ({}).", files_of(files.len() as u64), amount(bytes)),
     );
+    let say = |stored| log.say(StepName::Upload, format!("{stored} of {count} files are stored."));
+    put_all(app, new, say).await
+}
+
+/// Stores objects in batches; between them `say` is told how many are stored.
+pub async fn put_all(app: &App, objects: Vec<(Key, Body)>, say: impl Fn(usize)) -> Result<(), StoreError> {
     let mut stored = 0;
-    for batch in batches(new) {
+    for batch in batches(objects) {
         if stored > 0 {
-            log.say(StepName::Upload, format!("{stored} of {count} files are stored."));
+            say(stored);
         }
         stored += batch.len();
         let limit = carrying(batch.iter().map(|(_, body)| body.len()).sum());
@@ -138,15 +157,15 @@ pub async fn stored_manifest(blobs: &dyn Blobs, id: DeploymentId) -> Result<Opti
 /// 404.html.
 pub fn manifest(
     deployment: &Deployment,
-    files: &[CollectedFile],
+    (files, codings): (&[CollectedFile], &ByDigest),
     spa_fallback: Option<&str>,
     rules: Rules,
 ) -> Result<Manifest, TooLarge> {
-    let entry = |file: &CollectedFile| NewEntry {
-        digest: file.digest,
-        size: file.size,
-        media_type: media_type::of(file.path.as_str()),
-        codings: Codings::default(),
+    let entry = |file: &CollectedFile| {
+        let media_type = media_type::of(file.path.as_str());
+        let codings = codings.get(&file.digest).filter(|_| is_candidate(&media_type, file.size));
+        let codings = codings.copied().unwrap_or_default();
+        NewEntry { digest: file.digest, size: file.size, media_type, codings }
     };
     let files = FileTable::build(files.iter().map(|file| (file.path.clone(), entry(file))))?;
     let fallback = spa_fallback.filter(|path| files.contains(path) && !files.contains("404.html"));
@@ -204,7 +223,6 @@ pub fn amount(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::digest::Digest;
     use crate::domain::id::UserId;
 
     #[test]

@@ -3,6 +3,7 @@
 mod accounts;
 mod bad_input;
 mod builds;
+mod codings;
 mod commands;
 mod crashes;
 mod failures;

@@ -8,6 +8,7 @@ use super::account::Account;
 use super::database::{TestDatabase, fresh_url};
 use super::process::Process;
 use super::services::Services;
+use gv::ports::blobs::Blobs;
 use reqwest::RequestBuilder;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -111,6 +112,11 @@ impl Gv {
         let log = self.home.folder.path().join("gv.log");
         self.process = Process::start(up(&self.home, &self.settings), &log);
         self.learn();
+    }
+
+    /// The objects that it works on.
+    pub fn storage(&self) -> Box<dyn Blobs> {
+        self.home.services.storage()
     }
 
     pub fn data_dir(&self) -> PathBuf {

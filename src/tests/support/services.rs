@@ -2,7 +2,11 @@
 //! `GV_TEST_QUEUE_URL`, `GV_TEST_CACHE_URL` and `GV_TEST_BLOBS_URL` name servers, apart from those
 //! of other tests on the same server by their names. `scripts/with-services` starts such servers.
 
+use gv::adapters::blobs::filesystem::FilesystemBlobs;
+use gv::adapters::blobs::s3::S3Blobs;
+use gv::ports::blobs::Blobs;
 use rand::Rng;
+use std::path::Path;
 use tempfile::TempDir;
 use url::Url;
 
@@ -41,6 +45,14 @@ impl Services {
         let folder = tempfile::tempdir().unwrap();
         let blobs = blobs_url().unwrap_or_else(|| format!("file:{}", folder.path().join("blobs").display()));
         Self { queue: queue_url(), cache: cache_url(), blobs, _folder: folder }
+    }
+
+    /// The objects, beside the processes that work on them.
+    pub fn storage(&self) -> Box<dyn Blobs> {
+        match self.blobs.strip_prefix("file:") {
+            Some(folder) => Box::new(FilesystemBlobs::open(Path::new(folder)).unwrap()),
+            None => Box::new(S3Blobs::connect(&self.blobs, None, None).unwrap()),
+        }
     }
 
     /// What a process is told of them.
