@@ -24,6 +24,12 @@ impl FieldList {
         }
     }
 
+    /// Adds to the list that a field is (RFC 9110, 5.6.1).
+    pub fn extend_list(&mut self, name: &'static str, members: String) {
+        let joined = self.get(name).map(|known| format!("{known}, {members}"));
+        self.set(name, joined.unwrap_or(members));
+    }
+
     pub fn remove(&mut self, name: &str) {
         self.0.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
     }

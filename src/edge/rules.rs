@@ -10,15 +10,17 @@ use crate::edge::field_list::FieldList;
 pub fn dress(fields: &mut FieldList, answer: &Answer<'_>) {
     for edit in &answer.edits {
         // What an answer depends on is added to, never hidden.
-        if edit.name != "vary" {
-            fields.remove(&edit.name);
+        if edit.name == "vary" {
+            fields.extend_list("Vary", edit.values.join(", "));
+            continue;
         }
+        fields.remove(&edit.name);
         for value in &edit.values {
             fields.append(edit.name.clone(), value.clone());
         }
     }
     if let Some(list) = answer.varies.list() {
-        fields.append("Vary", list);
+        fields.extend_list("Vary", list);
         keep_private(fields);
     }
 }

@@ -113,7 +113,7 @@ async fn without_notices_a_lifetime_ends_and_never_goes_back() {
 async fn small_files_reach_a_second_edge_by_the_cache() {
     let edge = Running::start().await;
     let manifest = edge.publish_files(&[("index.html", b"hi")]).await;
-    let key = format!("file:{}:{}", manifest.account, manifest.files.get("index.html").unwrap().1.digest);
+    let key = format!("file:{}-{}", manifest.account, manifest.files.get("index.html").unwrap().1.digest);
     assert_eq!(edge.get("/").await.status, 200);
     while edge.cache.get(&key).await.unwrap().is_none() {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -124,7 +124,7 @@ async fn small_files_reach_a_second_edge_by_the_cache() {
 async fn a_cache_that_holds_wrong_bytes_is_passed_over() {
     let edge = Running::start().await;
     let manifest = edge.publish_files(&[("index.html", b"hi")]).await;
-    let file = format!("file:{}:{}", manifest.account, manifest.files.get("index.html").unwrap().1.digest);
+    let file = format!("file:{}-{}", manifest.account, manifest.files.get("index.html").unwrap().1.digest);
     edge.cache.put(&file, "ho".into(), HOUR).await.unwrap();
     edge.cache.put(&format!("manifest:{}", manifest.deployment), "{".into(), HOUR).await.unwrap();
     let answer = edge.get("/").await;

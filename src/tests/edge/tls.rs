@@ -12,6 +12,7 @@ fn certificate(folder: &Path) -> TlsFiles {
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
         .args(["-days", "1", "-subj", "/CN=blog.localhost", "-addext", "subjectAltName=DNS:blog.localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .arg("-keyout")
         .arg(&key)
         .arg("-out")
