@@ -174,55 +174,27 @@ impl Edge {
         answering: &Answering<'_>,
     ) -> Result<Reply, Failure> {
         manner.deployment = Some(shown.manifest.deployment);
-        let accepted = request.accepted();
-        let (file, ready) = self.made_ready(manner, shown, answering, accepted);
-        if let Some(deployment) = shown.kept_under
-            && shown.answer.is_general
-            && self.files.is_small(&file)
-        {
-            let wanted =
-                ready::Wanted { deployment, is_preview: manner.is_preview, accepted, path: request.path() };
-            self.ready.keep(&wanted, &ready);
-        }
+        let (accepted, is_preview) = (request.accepted(), manner.is_preview);
+        let keep = |ready: &Arc<Ready>| {
+            if let Some(deployment) = shown.kept_under
+                && shown.answer.is_general
+                && self.files.is_small(&ready.file)
+            {
+                let path = request.path();
+                self.ready.keep(&ready::Wanted { deployment, is_preview, accepted, path }, ready);
+            }
+        };
+        let ready = made_ready(manner, shown, answering, accepted);
+        keep(&ready);
         match self.reply(request, manner, &ready).await {
-            // A coding that is lost costs bytes, not the page.
-            Err(Failure::Broken) if file.coding().is_some() => {
-                let (_, plain) = self.made_ready(manner, shown, answering, Accepted::default());
+            // A coding that is lost costs bytes, not the page, and no second look.
+            Err(Failure::Broken) if ready.file.coding().is_some() => {
+                let plain = made_ready(manner, shown, answering, Accepted::default());
+                keep(&plain);
                 self.reply(request, manner, &plain).await
             }
             reply => reply,
         }
-    }
-
-    fn made_ready(
-        &self,
-        manner: &Manner,
-        shown: &Shown<'_>,
-        answering: &Answering<'_>,
-        accepted: Accepted,
-    ) -> (FileRef, Arc<Ready>) {
-        let &Answering { status, lifetime, found } = answering;
-        let (entry, account) = (&found.entry, shown.manifest.account);
-        let coding = accepted.choose(entry.codings.set());
-        let file = coding
-            .and_then(|coding| FileRef::coded(account, entry, coding))
-            .unwrap_or_else(|| FileRef::plain(account, entry));
-        let mut fields = manner.fields();
-        fields.set("Cache-Control", lifetime);
-        if status == 200 {
-            fields.set("ETag", file.etag());
-            fields.set("Accept-Ranges", "bytes");
-        }
-        fields.set("Content-Type", entry.media_type.to_owned());
-        if let Some(coding) = file.coding() {
-            fields.set("Content-Encoding", coding.token());
-        }
-        if is_compressible(entry.media_type) {
-            fields.set("Vary", "Accept-Encoding");
-        }
-        dress(&mut fields, shown.answer);
-        let ready = Ready::new(status, file, status != 200, shown.manifest.deployment, &fields);
-        (file, Arc::new(ready))
     }
 
     async fn reply(
@@ -272,6 +244,36 @@ impl Edge {
         manner.came_from(layer);
         Ok(FileBody::Stream(len, stream))
     }
+}
+
+fn made_ready(
+    manner: &Manner,
+    shown: &Shown<'_>,
+    answering: &Answering<'_>,
+    accepted: Accepted,
+) -> Arc<Ready> {
+    let &Answering { status, lifetime, found } = answering;
+    let (entry, account) = (&found.entry, shown.manifest.account);
+    let coding = accepted.choose(entry.codings.set());
+    let file = coding
+        .and_then(|coding| FileRef::coded(account, entry, coding))
+        .unwrap_or_else(|| FileRef::plain(account, entry));
+    let mut fields = manner.fields();
+    fields.set("Cache-Control", lifetime);
+    if status == 200 {
+        fields.set("ETag", file.etag());
+        fields.set("Accept-Ranges", "bytes");
+    }
+    fields.set("Content-Type", entry.media_type.to_owned());
+    if let Some(coding) = file.coding() {
+        fields.set("Content-Encoding", coding.token());
+    }
+    if is_compressible(entry.media_type) {
+        fields.set("Vary", "Accept-Encoding");
+    }
+    dress(&mut fields, shown.answer);
+    let ready = Ready::new(status, file, status != 200, shown.manifest.deployment, &fields);
+    Arc::new(ready)
 }
 
 /// The deployment that answers, and what its rules say.

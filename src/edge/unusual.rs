@@ -56,13 +56,14 @@ async fn handle(request: HttpRequest) -> HttpResponse {
         .map(|(name, value)| Header { name: name.as_str(), value: value.as_bytes() })
         .collect();
     let uri = request.uri();
-    let authority = uri.authority().map(|authority| authority.as_str());
+    let mut authority = uri.authority().map(|authority| authority.as_str());
     // HTTP/2 has the host in `:authority`, and the field may be left out (RFC 9113, 8.3.1).
     if request.version() == Version::HTTP_2
-        && let Some(authority) = authority
+        && let Some(named) = authority
         && !fields.iter().any(|field| field.name == "host")
     {
-        fields.push(Header { name: "host", value: authority.as_bytes() });
+        fields.push(Header { name: "host", value: named.as_bytes() });
+        authority = None;
     }
     let asked = Request {
         method: Method::of(request.method().as_str()),

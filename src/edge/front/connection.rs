@@ -32,6 +32,8 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// it hears that nobody reads any more.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
+/// Answers of so many bytes take time: when they end is looked at anew.
+const LONG: u64 = 64 * 1024;
 /// What is read at once.
 const READ: usize = 4096;
 
@@ -63,6 +65,8 @@ pub struct Connection<S> {
     /// Read, not answered.
     read: BytesMut,
     waiting: Waiting,
+    /// When something was read last, or an answer was at its end.
+    now: Instant,
     /// Room for heads of answers.
     head: Vec<u8>,
 }
@@ -75,11 +79,13 @@ enum Next {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub fn new(stream: S, desk: Rc<Desk>, client: Option<IpAddr>) -> Self {
         let waiting = Waiting::new(Arc::clone(&desk.stopping));
-        Self { stream, desk, client, read: BytesMut::new(), waiting, head: Vec::with_capacity(1024) }
+        let (read, head, now) = (BytesMut::new(), Vec::with_capacity(1024), Instant::now());
+        Self { stream, desk, client, read, waiting, now, head }
     }
 
     pub async fn serve(mut self) -> Rest<S> {
-        let mut began = Instant::now();
+        // When the head that is being read began.
+        let mut began = self.now;
         loop {
             let read = std::mem::take(&mut self.read);
             let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -93,10 +99,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Head::Partial => {
                     self.read = read;
-                    if self.read.is_empty() {
-                        began = Instant::now();
+                    let is_idle = self.read.is_empty();
+                    let deadline = if is_idle { self.now + KEEP_ALIVE } else { began + HEAD_DEADLINE };
+                    let next = self.more(deadline, is_idle).await;
+                    self.now = Instant::now();
+                    if is_idle {
+                        began = self.now;
                     }
-                    self.more(began).await
+                    next
                 }
                 Head::Unusual => return Rest::Unusual(read.freeze(), self.stream),
                 // What follows cannot be told from contents.
@@ -115,13 +125,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn answer(&mut self, request: &Request<'_>, closes: bool) -> io::Result<Next> {
-        let began = Instant::now();
+        let began = self.now;
         let (reply, ended) = match self.desk.edge.at_once(request, began) {
             // Looking at the clock again would be a good part of the work.
             Some(reply) => (reply, began),
             None => (Box::pin(self.desk.edge.answer(request)).await, Instant::now()),
         };
+        let is_long = ended != began || reply.bytes() > LONG;
         self.write(request, reply, (began, ended), closes).await?;
+        if is_long {
+            self.now = Instant::now();
+        }
         Ok(if closes { Next::Close } else { Next::Request })
     }
 
@@ -141,9 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Reads what comes next, into room that is there only while something is read.
-    async fn more(&mut self, began: Instant) -> io::Result<Next> {
-        let is_idle = self.read.is_empty();
-        let deadline = began + if is_idle { KEEP_ALIVE } else { HEAD_DEADLINE };
+    async fn more(&mut self, deadline: Instant, is_idle: bool) -> io::Result<Next> {
         self.read.reserve(READ);
         let (stream, read) = (&mut self.stream, &mut self.read);
         let reading = self
