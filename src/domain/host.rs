@@ -108,12 +108,14 @@ impl Pointer {
     /// Earlier deployments that are known at most: whoever deploys more often loses the oldest.
     const MAX_EARLIER: usize = 50;
 
-    /// The pointer that takes the place of `before`, and remembers for `window` what that showed.
+    /// The pointer that takes the place of `before`, and remembers for `window` what that showed of the
+    /// same project: a name may come to another's.
     pub fn succeeding(mut self, before: &Self, now: OffsetDateTime, window: Duration) -> Self {
         let replaced = before.target.clone().map(|target| Earlier { target, replaced_at: now });
         let known = replaced.into_iter().chain(before.earlier.iter().cloned());
         let mut earlier: Vec<Earlier> = Vec::new();
-        for one in known.filter(|one| one.is_within(window, now)) {
+        let own = self.target.as_ref().map(PointerTarget::owner);
+        for one in known.filter(|one| Some(one.target.owner()) == own && one.is_within(window, now)) {
             let is_shown = self.target.as_ref() == Some(&one.target);
             // Shown twice, the later time counts.
             if !is_shown && !earlier.iter().any(|known| known.target == one.target) {
@@ -123,6 +125,12 @@ impl Pointer {
         earlier.truncate(Self::MAX_EARLIER);
         self.earlier = earlier;
         self
+    }
+}
+
+impl PointerTarget {
+    fn owner(&self) -> (UserId, ProjectId) {
+        (self.account, self.project)
     }
 }
 
@@ -285,9 +293,10 @@ mod tests {
     #[test]
     fn a_pointer_remembers_what_it_showed_for_a_while_and_nothing_twice() {
         let mut rng = rand::rng();
-        let mut pointer = |version| {
-            let (_, project, deployment) = names();
-            let account = UserId::new(OffsetDateTime::UNIX_EPOCH, &mut rng);
+        let (_, project, _) = names();
+        let account = UserId::new(OffsetDateTime::UNIX_EPOCH, &mut rng);
+        let pointer = |version| {
+            let (_, _, deployment) = names();
             Pointer {
                 version,
                 host: Hostname::parse("a.example").unwrap(),
@@ -313,6 +322,12 @@ mod tests {
             [(late.target.clone().unwrap(), at(48))]
         );
         assert_eq!(seen(&pointer(6).succeeding(&late, at(24), Duration::ZERO)), []);
+        let cleared = Pointer { target: None, ..pointer(5) }.succeeding(&late, at(24), day);
+        assert_eq!(seen(&cleared), [], "without a site it gives nothing");
+        let (_, other, _) = names();
+        let mut foreign = pointer(5);
+        foreign.target = foreign.target.map(|target| PointerTarget { project: other, ..target });
+        assert_eq!(seen(&foreign.succeeding(&late, at(24), day)), [], "the name came to another project");
         let mut many = late;
         for version in 7..100 {
             many = pointer(version).succeeding(&many, at(24), day);

@@ -34,9 +34,17 @@ pub struct Disk {
     folder: PathBuf,
     index: Index<String, u64, ByLength, DefaultHashBuilder, Unlink>,
     /// What is on its way into the folder.
-    filling: Mutex<HashSet<String>>,
+    filling: Mutex<Filled>,
+    /// Of what is on its way at the same time, in bytes; a file of more is not kept.
+    max_filling: u64,
     /// Held as long as the folder is this process's.
     _lock: File,
+}
+
+#[derive(Default)]
+struct Filled {
+    names: HashSet<String>,
+    bytes: u64,
 }
 
 #[derive(Clone)]
@@ -53,12 +61,19 @@ impl Weighter<String, u64> for ByLength {
 struct Unlink(PathBuf);
 
 impl Lifecycle<String, u64> for Unlink {
-    type RequestState = ();
+    type RequestState = Vec<String>;
 
-    fn begin_request(&self) {}
+    fn begin_request(&self) -> Vec<String> {
+        Vec::new()
+    }
 
-    fn on_evict(&self, (): &mut (), name: String, _: u64) {
-        unlink(&path_in(&self.0, &name));
+    fn on_evict(&self, evicted: &mut Vec<String>, name: String, _: u64) {
+        evicted.push(name);
+    }
+
+    /// Not before: while something is evicted nobody can read the index.
+    fn end_request(&self, evicted: Vec<String>) {
+        evicted.iter().for_each(|name| unlink(&path_in(&self.0, name)));
     }
 }
 
@@ -77,11 +92,14 @@ impl Disk {
             // Each shard has its share of the room, and a large file must find a place.
             .shards(1)
             .estimated_items_capacity(10_000)
-            .weight_capacity(max_bytes)
+            .weight_capacity(max_bytes - max_bytes / 8)
             .build()?;
         let index =
             Index::with_options(options, ByLength, DefaultHashBuilder::default(), Unlink(folder.to_owned()));
-        let disk = Self { folder: folder.to_owned(), index, filling: Mutex::default(), _lock: lock };
+        // An eighth of the room is for what is being written.
+        let max_filling = max_bytes / 8;
+        let disk =
+            Self { folder: folder.to_owned(), index, filling: Mutex::default(), max_filling, _lock: lock };
         disk.find_again().with_context(cannot)?;
         Ok(Arc::new(disk))
     }
@@ -113,15 +131,23 @@ impl Disk {
         self.index.get(&name)?;
         let (path, wanted) = (path_in(&self.folder, &name), *file);
         let reading = spawn_blocking(move || {
-            let mut bytes = Vec::with_capacity(usize::try_from(wanted.len).ok()? + 1);
-            File::open(path).ok()?.take(wanted.len + 1).read_to_end(&mut bytes).ok()?;
-            wanted.is(&bytes).then(|| Bytes::from(bytes))
+            let mut bytes = Vec::with_capacity(usize::try_from(wanted.len).unwrap_or_default() + 1);
+            File::open(path)?.take(wanted.len + 1).read_to_end(&mut bytes)?;
+            io::Result::Ok(wanted.is(&bytes).then(|| Bytes::from(bytes)))
         });
-        let bytes = reading.await.ok().flatten();
-        if bytes.is_none() {
-            self.forget(name);
+        let read = reading.await.map_err(io::Error::other).flatten();
+        self.unless_wrong(name, read)
+    }
+
+    /// Forgets a file that is gone or wrong; trouble of the moment is none of its own.
+    fn unless_wrong<T>(self: &Arc<Self>, name: String, read: io::Result<Option<T>>) -> Option<T> {
+        match read {
+            Ok(Some(right)) => return Some(right),
+            Ok(None) => self.forget(name),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.forget(name),
+            Err(error) => tracing::warn!(%error, "the edge's disk cannot be read"),
         }
-        bytes
+        None
     }
 
     /// A file, or a range of it, as a stream that is checked on its way.
@@ -134,20 +160,18 @@ impl Disk {
         self.index.get(&name)?;
         let (path, len) = (path_in(&self.folder, &name), file.len);
         let opening = spawn_blocking(move || {
-            let file = File::open(path).ok()?;
-            (file.metadata().ok()?.len() == len).then_some(file)
+            let file = File::open(path)?;
+            io::Result::Ok((file.metadata()?.len() == len).then_some(file))
         });
-        let Some(opened) = opening.await.ok().flatten() else {
-            self.forget(name);
-            return None;
-        };
+        let opened = opening.await.map_err(io::Error::other).flatten();
+        let opened = self.unless_wrong(name.clone(), opened)?;
         let opened =
             Opened { total: len, range: range.clone(), stream: chunks(opened, range.clone()).boxed() };
         let (disk, name) = (Arc::clone(self), name);
         let passage = Passage::new(format!("{name} on disk"), opened, file.digest_of(&range));
         // A wrong file is nobody's any more: the next visitor's comes from below.
         Some(checked(passage).inspect(move |piece| {
-            if piece.is_err() {
+            if matches!(piece, Err(error) if error.kind == StoreErrorKind::Corrupt) {
                 disk.forget(name.clone());
             }
         }))
@@ -157,9 +181,12 @@ impl Disk {
     pub fn keep(self: &Arc<Self>, file: &FileRef, bytes: &Bytes) {
         let Some(filling) = self.begin(file) else { return };
         let bytes = bytes.clone();
-        spawn_blocking(move || {
-            let written = filling.create().and_then(|mut file| file.write_all(&bytes));
-            filling.end(written);
+        spawn_blocking(move || match filling.create() {
+            Ok(mut file) => {
+                let written = file.write_all(&bytes);
+                filling.end(&file, written);
+            }
+            Err(error) => tracing::warn!(%error, "the edge's disk does not take files"),
         });
     }
 
@@ -187,9 +214,21 @@ impl Disk {
 
     fn begin(self: &Arc<Self>, file: &FileRef) -> Option<Filling> {
         let name = file.name();
+        if self.index.peek(&name).is_some() {
+            return None;
+        }
+        self.place(name, file.len)
+    }
+
+    /// The place of a file on its way: one a file, and so many bytes in all.
+    fn place(self: &Arc<Self>, name: String, len: u64) -> Option<Filling> {
         let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = self.index.peek(&name).is_none() && filling.insert(name.clone());
-        is_new.then(|| Filling { disk: Arc::clone(self), name, len: file.len })
+        let bytes = filling.bytes + HELD_BYTES + len;
+        if bytes > self.max_filling || !filling.names.insert(name.clone()) {
+            return None;
+        }
+        filling.bytes = bytes;
+        Some(Filling { disk: Arc::clone(self), name, len })
     }
 
     fn forget(self: &Arc<Self>, name: String) {
@@ -197,8 +236,10 @@ impl Disk {
         tracing::warn!(%name, "a file on the edge's disk is gone or wrong: it is read anew");
         let disk = Arc::clone(self);
         spawn_blocking(move || {
-            disk.index.remove(&name);
-            unlink(&path_in(&disk.folder, &name));
+            // Who is writing it anew writes over it.
+            let Some(place) = disk.place(name, 0) else { return };
+            disk.index.remove(&place.name);
+            unlink(&path_in(&disk.folder, &place.name));
         });
     }
 }
@@ -224,10 +265,11 @@ impl Filling {
         File::create(path)
     }
 
-    /// Not synced: what a crash spoils is found out when it is read.
-    fn end(self, written: io::Result<()>) {
+    /// Synced before it has its name: ranges of a file are not checked when they are read.
+    fn end(self, file: &File, written: io::Result<()>) {
         let path = path_in(&self.disk.folder, &self.name);
-        match written.and_then(|()| fs::rename(self.unfinished(), path)) {
+        let synced = written.and_then(|()| file.sync_data());
+        match synced.and_then(|()| fs::rename(self.unfinished(), path)) {
             Ok(()) => self.disk.index.insert(self.name.clone(), self.len),
             Err(error) => tracing::warn!(%error, "the edge's disk does not take files"),
         }
@@ -237,7 +279,9 @@ impl Filling {
 impl Drop for Filling {
     fn drop(&mut self) {
         unlink(&self.unfinished());
-        self.disk.filling.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        let mut filling = self.disk.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        filling.names.remove(&self.name);
+        filling.bytes -= HELD_BYTES + self.len;
     }
 }
 
@@ -255,12 +299,12 @@ impl Written {
         let is_whole = self.bytes >= len;
         let writing = spawn_blocking(move || match file.write_all_at(&piece, at) {
             Ok(()) if is_whole => {
-                filling.end(Ok(()));
+                filling.end(&file, Ok(()));
                 None
             }
             Ok(()) => Some((filling, file)),
             Err(error) => {
-                filling.end(Err(error));
+                filling.end(&file, Err(error));
                 None
             }
         });

@@ -24,10 +24,22 @@ impl FieldList {
         }
     }
 
-    /// Adds to the list that a field is (RFC 9110, 5.6.1).
-    pub fn extend_list(&mut self, name: &'static str, members: String) {
-        let joined = self.get(name).map(|known| format!("{known}, {members}"));
-        self.set(name, joined.unwrap_or(members));
+    /// Adds to the list that a field is what is not in it (RFC 9110, 5.6.1).
+    pub fn extend_list(&mut self, name: &'static str, members: &str) {
+        let mut list: Vec<String> = self
+            .get(name)
+            .into_iter()
+            .flat_map(|known| known.split(','))
+            .map(|one| one.trim().to_owned())
+            .collect();
+        for member in members.split(',').map(str::trim).filter(|member| !member.is_empty()) {
+            if !list.iter().any(|known| known.eq_ignore_ascii_case(member)) {
+                list.push(member.to_owned());
+            }
+        }
+        if !list.is_empty() {
+            self.set(name, list.join(", "));
+        }
     }
 
     pub fn remove(&mut self, name: &str) {

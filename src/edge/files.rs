@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// The largest file that memory holds, where there is room for 64 of them.
@@ -34,6 +34,10 @@ const HELD_BYTES: u64 = 256;
 const LONG_DIGEST_BYTES: usize = 256 * 1024;
 /// A visitor waits no longer for a small file, besides what its bytes take, however many want one.
 const LOAD_DEADLINE: Duration = Duration::from_secs(10);
+/// Streams of storage that are open at the same time, each with a piece or two in memory.
+const STREAMS: usize = 512;
+/// How long a visitor waits for a place among them.
+const STREAM_PATIENCE: Duration = Duration::from_secs(2);
 /// A stream of storage that gives nothing for so long is dead.
 const STALL: Duration = Duration::from_secs(30);
 
@@ -67,9 +71,10 @@ impl FileRef {
     pub fn etag(&self) -> String {
         let mut etag = self.digest.to_string();
         etag.truncate(32);
-        match self.coding() {
+        match &self.coding {
             None => format!("\"{etag}\""),
-            Some(coding) => format!("\"{etag}-{coding}\""),
+            // Another encoder's bytes are another representation.
+            Some((coding, check)) => format!("\"{etag}-{coding}-{:.8}\"", check.to_string()),
         }
     }
 
@@ -123,6 +128,7 @@ struct Shelf {
     max_cached_bytes: u64,
     /// Room for what is being loaded, in KiB.
     loading: Semaphore,
+    streams: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
@@ -159,7 +165,14 @@ impl Files {
         let memory = Memory::with_options(options, ByLength, Default::default(), Default::default());
         let loading = usize::try_from((memory_bytes / 4).max(max_small_bytes) / 1024 + 1)?;
         let loading = Semaphore::new(loading.min(Semaphore::MAX_PERMITS));
-        let shelf = Shelf { memory, disk, layers, max_cached_bytes, loading };
+        let shelf = Shelf {
+            memory,
+            disk,
+            layers,
+            max_cached_bytes,
+            loading,
+            streams: Arc::new(Semaphore::new(STREAMS)),
+        };
         Ok(Self { shelf: Arc::new(shelf), flights: Flights::new(runtime), max_small_bytes })
     }
 
@@ -201,11 +214,16 @@ impl Files {
         range: Option<Range<u64>>,
     ) -> Result<(BoxStream<'static, Result<Bytes, StoreError>>, Layer), Failure> {
         let wanted = range.clone().unwrap_or(0..file.len);
+        let place = timeout(STREAM_PATIENCE, Arc::clone(&self.shelf.streams).acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            tracing::warn!("too many large files are being sent at once");
+            return Err(Failure::Unavailable);
+        };
         let disk = self.shelf.disk.as_ref();
         if let Some(disk) = disk
             && let Some(stream) = disk.stream(file, wanted.clone()).await
         {
-            return Ok((stream.boxed(), Layer::Disk));
+            return Ok((holding(place, stream), Layer::Disk));
         }
         let key = file.key();
         let opened = match self.shelf.layers.open(&key, range).await {
@@ -219,14 +237,25 @@ impl Files {
         let expected = file.digest_of(&wanted);
         let is_whole = expected.is_some();
         let stream = checked(Passage::new(key.to_string(), opened, expected));
-        Ok((
-            match disk {
-                Some(disk) if is_whole => disk.keep_stream(file, stream),
-                _ => stream.boxed(),
-            },
-            Layer::Storage,
-        ))
+        let stream = match disk {
+            Some(disk) if is_whole => disk.keep_stream(file, stream),
+            _ => stream.boxed(),
+        };
+        Ok((holding(place, stream), Layer::Storage))
     }
+}
+
+/// A stream that has its place among those that are open until it ends.
+fn holding<T>(
+    place: OwnedSemaphorePermit,
+    stream: impl Stream<Item = T> + Send + 'static,
+) -> BoxStream<'static, T> {
+    stream
+        .map(move |piece| {
+            let _ = &place;
+            piece
+        })
+        .boxed()
 }
 
 impl Shelf {

@@ -11,9 +11,9 @@ const SHARED: &[&str] = &["assets/", "static/js/", "static/css/", "static/media/
 /// `path` is a file's, relative.
 pub fn is_fingerprinted(path: &str) -> bool {
     let within = |folders: &[&str]| {
-        folders
-            .iter()
-            .any(|folder| path.find(folder).is_some_and(|at| at == 0 || path.as_bytes()[at - 1] == b'/'))
+        folders.iter().any(|folder| {
+            path.match_indices(folder).any(|(at, _)| at == 0 || path.as_bytes()[at - 1] == b'/')
+        })
     };
     let name = path.rsplit('/').next().unwrap_or(path);
     // `name.hash.ext`, `name-hash.ext`, `name.hash.js.map`.
@@ -48,6 +48,20 @@ fn is_hex(part: &str) -> bool {
         && part.bytes().any(|b| b.is_ascii_digit())
         && part.bytes().any(|b| b.is_ascii_lowercase())
         && !is_day_month_year(part)
+        // `decade10` is a name with a number.
+        && changes(part) >= 2
+}
+
+/// How often letters in lower case, in upper case and digits take turns: often in a hash, once or
+/// twice in `iPhone14`.
+fn changes(part: &str) -> usize {
+    let kind = |b: u8| (b.is_ascii_digit(), b.is_ascii_uppercase());
+    part.as_bytes().windows(2).filter(|two| kind(two[0]) != kind(two[1])).count()
+}
+
+/// A number at its end and no digit before: people count so.
+fn is_numbered(part: &str) -> bool {
+    !part.trim_end_matches(|c: char| c.is_ascii_digit()).bytes().any(|b| b.is_ascii_digit())
 }
 
 /// One run of letters between digits: `2024feb12`.
@@ -68,7 +82,7 @@ fn is_base64(part: &str) -> bool {
     part.len() == 8
         && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         && part.bytes().any(|b| b.is_ascii_digit())
-        && (both_cases || base32)
+        && (both_cases && changes(part) >= 4 && !is_numbered(part) || base32)
 }
 
 #[cfg(test)]
@@ -84,9 +98,10 @@ mod tests {
         for yes in [
             "assets/index-BkT7aQ2x.js",
             "assets/index-Bk-7aQ_x.css",
-            "assets/logo.0123abcd.svg",
+            "assets/logo.01a2bc3d.svg",
             "assets/index-4B2A7XQ2.js",
             "docs/assets/index-BkT7aQ2x.js",
+            "myassets/assets/index-BkT7aQ2x.js",
             "static/js/main.1a2b3c4d.js",
             "static/js/main.1a2b3c4d.js.map",
             "_next/static/chunks/webpack-1a2b3c4d5e6f7a8b.js",
@@ -114,6 +129,10 @@ mod tests {
             "assets/party-DSC23456.jpg",
             "assets/price-Q42024EN.pdf",
             "assets/menu-2024feb12.pdf",
+            "assets/hero-iPhone14.png",
+            "assets/case-S24Ultra.jpg",
+            "assets/team-JohnDoe1.jpg",
+            "assets/photo-decade10.png",
             "myassets/index-BkT7aQ2x.js",
             "assets/noextension-1a2b3c4d",
             "_next/static/chunks/main.js",

@@ -11,11 +11,18 @@ use bytes::Bytes;
 use quick_cache::sync::Cache as Memory;
 use quick_cache::{OptionsBuilder, Weighter};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// Larger ones go past the shared cache.
 const MAX_CACHED_BYTES: usize = 1024 * 1024;
+/// A visitor waits no longer for one, however many want it.
+const LOAD_DEADLINE: Duration = Duration::from_secs(10);
+/// For how long one that is gone is not asked for again, and how many such are remembered.
+const GONE: Duration = Duration::from_secs(5);
+const MAX_GONE: usize = 10_000;
 /// Manifests that are read and unpacked at the same time.
 const LOADING: usize = 8;
 
@@ -23,6 +30,8 @@ type Loaded = Result<(Arc<Manifest>, Layer), Failure>;
 
 pub struct Manifests {
     memory: Arc<Held>,
+    /// Those that storage did not have, and until when that is believed.
+    gone: Arc<Memory<DeploymentId, Instant>>,
     layers: Layers,
     flights: Flights<DeploymentId, Loaded>,
     /// What is being read is not among what is held: strangers may ask for many sites at once.
@@ -51,20 +60,27 @@ impl Manifests {
             .build()?;
         let memory = Memory::with_options(options, ByMemory, Default::default(), Default::default());
         let loading = Arc::new(Semaphore::new(LOADING));
-        Ok(Self { memory: Arc::new(memory), layers, flights: Flights::new(runtime), loading })
+        let gone = Arc::new(Memory::new(MAX_GONE));
+        Ok(Self { memory: Arc::new(memory), gone, layers, flights: Flights::new(runtime), loading })
     }
 
     pub async fn find(&self, target: &PointerTarget) -> Loaded {
         if let Some(manifest) = self.memory.get(&target.deployment) {
             return Ok((manifest, Layer::Memory));
         }
-        let flight = self.flights.join(&target.deployment, || self.load(target.clone()));
+        if self.gone.get(&target.deployment).is_some_and(|until| Instant::now() < until) {
+            return Err(Failure::Unavailable);
+        }
+        let flight = self.flights.join(&target.deployment, || {
+            let load = self.load(target.clone());
+            async move { timeout(LOAD_DEADLINE, load).await.unwrap_or(Err(Failure::Unavailable)) }
+        });
         flight.landed().await.unwrap_or(Err(Failure::Unavailable))
     }
 
     fn load(&self, target: PointerTarget) -> impl Future<Output = Loaded> + Send + 'static {
         let (memory, layers) = (Arc::clone(&self.memory), self.layers.clone());
-        let loading = Arc::clone(&self.loading);
+        let (loading, gone) = (Arc::clone(&self.loading), Arc::clone(&self.gone));
         async move {
             let _place = loading.acquire_owned().await.map_err(|_| Failure::Unavailable)?;
             let id = target.deployment;
@@ -89,6 +105,7 @@ impl Manifests {
                 // Its pointer came later, so it was deleted: soon the pointer will say so.
                 Ok(None) => {
                     tracing::warn!("{key} is gone, but a host still points at it");
+                    gone.insert(id, Instant::now() + GONE);
                     return Err(Failure::Unavailable);
                 }
                 Err(error) => return Err(failed(&error)),

@@ -80,10 +80,8 @@ impl Edge {
     }
 
     async fn whole_way(&self, request: &Request<'_>, manner: &mut Manner) -> Result<Reply, Failure> {
-        match request.method {
-            Method::Options => return Ok(manner.clone().options()),
-            Method::Refused => return Ok(manner.clone().page(pages::METHOD_NOT_ALLOWED)),
-            Method::Get | Method::Head | Method::Other => {}
+        if request.method == Method::Refused {
+            return Ok(manner.clone().page(pages::METHOD_NOT_ALLOWED));
         }
         if request.target.len() > MAX_TARGET_BYTES {
             return Ok(manner.clone().page(pages::TOO_LONG));
@@ -93,9 +91,6 @@ impl Edge {
             SiteHost::Nameless => return Ok(manner.clone().page(pages::NO_SITE)),
             SiteHost::Malformed => return Ok(manner.clone().page(pages::BAD_REQUEST)),
         };
-        let Ok(path) = RequestPath::parse(request.path()) else {
-            return Ok(manner.clone().page(pages::BAD_REQUEST));
-        };
         let sighting = self.pointers.find(&host).await?;
         *manner = self::manner(request, &sighting);
         manner.came_from(sighting.layer);
@@ -103,20 +98,29 @@ impl Edge {
             return Ok(manner.clone().page(pages::NO_SITE));
         };
         let Some(target) = pointer.target.as_ref() else { return Ok(manner.clone().page(pages::NO_SITE)) };
+        if request.method == Method::Options {
+            return Ok(manner.clone().options());
+        }
+        let Ok(path) = RequestPath::parse(request.path()) else {
+            return Ok(manner.clone().page(pages::BAD_REQUEST));
+        };
         let (manifest, layer) = self.manifests.find(target).await?;
         manner.came_from(layer);
         manner.deployment = Some(target.deployment);
         let rule_fields = RuleFields(request.fields);
         let asked = Asked { host: host.as_str(), path: &path, query: request.query(), fields: &rule_fields };
         let answer = resolve(&manifest, &asked, &mut Trace::off());
-        if let Some(earlier) = self.kept_of_earlier(pointer, &manifest, &path, &answer.outcome).await {
-            let found = path.file().and_then(|file| find(&earlier, file));
-            if let Some(found) = found.filter(|_| request.method.reads()) {
-                let shown = Shown { manifest: &earlier, answer: &answer, kept_under: None };
-                return self.file(request, manner, &shown, &path, found).await;
-            }
+        let lost = path.file().filter(|file| is_fingerprinted(file) && !manifest.files.contains(file));
+        if let Some(file) = lost.filter(|_| request.method.reads())
+            && let Some(earlier) = self.kept_of_earlier(pointer, file, &answer).await
+            && let Some(found) = find(&earlier, file)
+        {
+            let shown = Shown { manifest: &earlier, answer: &answer, kept_under: None };
+            return self.file(request, manner, &shown, &path, found).await;
         }
-        let shown = Shown { manifest: &manifest, answer: &answer, kept_under: Some(manifest.deployment) };
+        // What is lost may come back with another host's past, or once that can be read.
+        let kept_under = lost.is_none().then_some(manifest.deployment);
+        let shown = Shown { manifest: &manifest, answer: &answer, kept_under };
         match &answer.outcome {
             Outcome::Moved { status, location, by_rule } if request.method.reads() || *by_rule => {
                 let mut fields = manner.moved_fields(location);

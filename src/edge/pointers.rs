@@ -10,8 +10,8 @@ use crate::edge::layers::{Failure, Layer, Layers, broken, failed, in_time};
 use crate::edge::site_counters::{SiteCounters, Sites};
 use crate::ports::blobs::Key;
 use crate::ports::notices::{Heard, Notice, Notices, Subscription};
-use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache as Memory;
+use quick_cache::{UnitWeighter, Weighter};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -158,7 +158,7 @@ impl Pointers {
 /// The memory. Written under one lock, so that of two pointers the higher version stays; read
 /// without it.
 struct Held {
-    known: Memory<Hostname, Known>,
+    known: Memory<Hostname, Known, ByPast>,
     unknown: Memory<Hostname, Freshness>,
     writing: Mutex<()>,
     /// Counts the moments when everything became doubtful.
@@ -172,6 +172,16 @@ struct Known {
     fresh: Freshness,
     layer: Layer,
     counters: Arc<SiteCounters>,
+}
+
+/// A host with a past takes the room of several.
+#[derive(Clone)]
+struct ByPast;
+
+impl Weighter<Hostname, Known> for ByPast {
+    fn weight(&self, _: &Hostname, known: &Known) -> u64 {
+        1 + known.pointer.earlier.len() as u64 / 3
+    }
 }
 
 impl Known {
@@ -194,7 +204,7 @@ impl Held {
     fn new(sites: Sites) -> Self {
         Self {
             sites,
-            known: Memory::with_weighter(FEW, MAX_KNOWN, UnitWeighter),
+            known: Memory::with_weighter(FEW, MAX_KNOWN, ByPast),
             unknown: Memory::with_weighter(FEW, MAX_UNKNOWN, UnitWeighter),
             writing: Mutex::new(()),
             epoch: AtomicU64::new(0),

@@ -11,7 +11,7 @@ pub fn dress(fields: &mut FieldList, answer: &Answer<'_>) {
     for edit in &answer.edits {
         // What an answer depends on is added to, never hidden.
         if edit.name == "vary" {
-            fields.extend_list("Vary", edit.values.join(", "));
+            fields.extend_list("Vary", &edit.values.join(", "));
             continue;
         }
         fields.remove(&edit.name);
@@ -20,7 +20,7 @@ pub fn dress(fields: &mut FieldList, answer: &Answer<'_>) {
         }
     }
     if let Some(list) = answer.varies.list() {
-        fields.extend_list("Vary", list);
+        fields.extend_list("Vary", &list);
         keep_private(fields);
     }
 }

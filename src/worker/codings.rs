@@ -1,6 +1,6 @@
 //! The codings of a site's text: made once, here, so that no edge ever compresses. What the project's
-//! previous deployment has is taken from there. No trouble with them fails a deployment: a file that
-//! is not coded is served as it is.
+//! previous deployment has is taken from there. An encoder's failure fails no deployment: a file
+//! that is not coded is served as it is.
 //!
 //! Start with [`store`]; the encoders are `worker::encode`'s.
 
@@ -62,7 +62,9 @@ pub async fn known(app: &App, deployment: &Deployment) -> ByDigest {
         return ByDigest::new();
     };
     let candidates = files.iter().filter(|(_, entry)| is_candidate(entry.media_type, entry.size));
-    candidates.map(|(_, entry)| (entry.digest, entry.codings)).collect()
+    // What has none may have had bad luck: it is tried again.
+    let coded = candidates.filter(|(_, entry)| !entry.codings.is_empty());
+    coded.map(|(_, entry)| (entry.digest, entry.codings)).collect()
 }
 
 /// The folder of a site, beneath the source that it lies in.

@@ -32,6 +32,8 @@ pub struct Answer<'m> {
     /// It is the same for every request with this path, whatever else is asked: no rule was looked
     /// at that asks for more than a path. Never so for a redirect, which may carry the query along.
     pub is_general: bool,
+    /// A rule says so that nothing is there, or shows a page with a status of its own.
+    pub is_refused: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,7 @@ pub fn resolve<'m>(manifest: &'m Manifest, asked: &Asked<'_>, trace: &mut Trace)
         budget: Budget::default(),
         varies: Varies::default(),
         is_general: true,
+        is_refused: false,
         trace,
     };
     let outcome = match rules.dialect {
@@ -78,7 +81,13 @@ pub fn resolve<'m>(manifest: &'m Manifest, asked: &Asked<'_>, trace: &mut Trace)
     let edits = way.edits(&outcome);
     let outcome = if way.budget.is_spent() { Outcome::TooCostly } else { outcome };
     let goes_by_path = !matches!(outcome, Outcome::Moved { .. } | Outcome::TooCostly);
-    Answer { outcome, edits, varies: way.varies, is_general: way.is_general && goes_by_path }
+    Answer {
+        outcome,
+        edits,
+        varies: way.varies,
+        is_general: way.is_general && goes_by_path,
+        is_refused: way.is_refused,
+    }
 }
 
 struct Way<'m, 'r> {
@@ -89,6 +98,7 @@ struct Way<'m, 'r> {
     varies: Varies,
     /// No host pattern and no condition was looked at so far.
     is_general: bool,
+    is_refused: bool,
     trace: &'r mut Trace,
 }
 
@@ -282,6 +292,7 @@ impl<'m> Way<'m, '_> {
         if taken.rule.is_redirect() {
             return Outcome::Moved { status, location: taken.to.clone(), by_rule: true };
         }
+        self.is_refused = status != 200;
         let found = RequestPath::parse(&taken.to).ok().and_then(|path| files::file(self.manifest, &path));
         match found {
             Some(found) if status == 200 => Outcome::File(found),

@@ -2,7 +2,7 @@
 
 use crate::edge::Edge;
 use crate::edge::access_log::{self, Circumstances};
-use crate::edge::front::head::{self, Head, MAX_FIELDS};
+use crate::edge::front::head::{self, Head, MAX_FIELDS, MAX_HEAD};
 use crate::edge::front::waiting::{Ended, Waiting};
 use crate::edge::front::writing::{send, write_head};
 use crate::edge::moment::Moments;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::ready;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 /// How long a client may take to send the head of a request.
@@ -32,8 +32,6 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// it hears that nobody reads any more.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
-/// Answers of so many bytes take time: when they end is looked at anew.
-const LONG: u64 = 64 * 1024;
 /// What is read at once.
 const READ: usize = 4096;
 
@@ -93,8 +91,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Head::Whole { request, len, closes } => {
                     let closes = closes || self.waiting.is_stopping();
                     let next = self.answer(&request, closes).await;
-                    self.read = read;
-                    self.read.advance(len);
+                    self.keep_rest(read, len);
+                    began = self.now;
                     next
                 }
                 Head::Partial => {
@@ -131,9 +129,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Some(reply) => (reply, began),
             None => (Box::pin(self.desk.edge.answer(request)).await, Instant::now()),
         };
-        let is_long = ended != began || reply.bytes() > LONG;
+        let is_long = ended != began;
+        self.waiting.has_waited();
         self.write(request, reply, (began, ended), closes).await?;
-        if is_long {
+        if is_long || self.waiting.has_waited() {
             self.now = Instant::now();
         }
         Ok(if closes { Next::Close } else { Next::Request })
@@ -154,20 +153,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         send(&mut self.stream, &mut self.waiting, &mut self.head, reply.body, is_head).await
     }
 
-    /// Reads what comes next, into room that is there only while something is read.
+    /// What is behind an answered head. A buffer that had to grow is given back.
+    fn keep_rest(&mut self, mut read: BytesMut, len: usize) {
+        let has_grown = read.len() > READ;
+        read.advance(len);
+        self.read = if has_grown && read.is_empty() { BytesMut::new() } else { read };
+    }
+
+    /// Reads until there may be a whole head: it ends with a line.
     async fn more(&mut self, deadline: Instant, is_idle: bool) -> io::Result<Next> {
-        self.read.reserve(READ);
-        let (stream, read) = (&mut self.stream, &mut self.read);
-        let reading = self
-            .waiting
-            .until(deadline, is_idle, |context| poll_read_buf(Pin::new(&mut *stream), context, read));
-        match reading.await {
-            Ok(Ok(0)) => Ok(Next::Close),
-            Ok(Ok(_)) => Ok(Next::Request),
-            Ok(Err(error)) => Err(error),
-            Err(Ended::Stopping) => Ok(Next::Close),
-            Err(Ended::Late) if is_idle => Ok(Next::Close),
-            Err(Ended::Late) => self.refuse(pages::TOO_SLOW).await,
+        loop {
+            let before = self.read.len();
+            self.read.reserve(READ);
+            let (stream, read) = (&mut self.stream, &mut self.read);
+            let reading = self.waiting.until(
+                || deadline,
+                is_idle,
+                |context| poll_read_buf(Pin::new(&mut *stream), context, read),
+            );
+            match reading.await {
+                Ok(Ok(0)) => return Ok(Next::Close),
+                Ok(Ok(_)) if !self.read[before..].contains(&b'\n') && self.read.len() < MAX_HEAD => {
+                    if is_idle {
+                        // The head has begun: from here on it has its own deadline.
+                        return Ok(Next::Request);
+                    }
+                }
+                Ok(Ok(_)) => return Ok(Next::Request),
+                Ok(Err(error)) => return Err(error),
+                Err(Ended::Stopping) => return Ok(Next::Close),
+                Err(Ended::Late) if is_idle => return Ok(Next::Close),
+                Err(Ended::Late) => return self.refuse(pages::TOO_SLOW).await,
+            }
         }
     }
 
@@ -182,16 +199,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn linger(&mut self) {
         let deadline = Instant::now() + LINGER;
-        let _ = self.stream.shutdown().await;
+        let stream = &mut self.stream;
+        let closing =
+            self.waiting.until(|| deadline, false, |context| Pin::new(&mut *stream).poll_shutdown(context));
+        if !matches!(closing.await, Ok(Ok(()))) {
+            return;
+        }
         let mut left = LINGER_BYTES;
         let mut piece = [0; READ];
         while left > 0 {
             let stream = &mut self.stream;
-            let reading = self.waiting.until(deadline, false, |context| {
-                let mut into = ReadBuf::new(&mut piece);
-                ready!(Pin::new(&mut *stream).poll_read(context, &mut into))?;
-                std::task::Poll::Ready(io::Result::Ok(into.filled().len()))
-            });
+            let reading = self.waiting.until(
+                || deadline,
+                false,
+                |context| {
+                    let mut into = ReadBuf::new(&mut piece);
+                    ready!(Pin::new(&mut *stream).poll_read(context, &mut into))?;
+                    std::task::Poll::Ready(io::Result::Ok(into.filled().len()))
+                },
+            );
             match reading.await {
                 Ok(Ok(read)) if read > 0 => left = left.saturating_sub(read),
                 _ => return,

@@ -1,5 +1,6 @@
-//! How long a connection is waited for. Most waits are short, so the deadline is a plain moment, and
-//! one timer a connection looks at it now and then instead of being set for each request.
+//! How long a connection is waited for. Most waits are short or none, so the deadline is a plain
+//! moment that is made when there is something to wait for, and one timer a connection looks at it now
+//! and then instead of being set for each request.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -23,28 +24,38 @@ pub enum Ended {
 pub struct Waiting {
     timer: Pin<Box<Sleep>>,
     stopping: Arc<AtomicBool>,
+    has_waited: bool,
 }
 
 impl Waiting {
     pub fn new(stopping: Arc<AtomicBool>) -> Self {
-        Self { timer: Box::pin(tokio::time::sleep(LOOK)), stopping }
+        Self { timer: Box::pin(tokio::time::sleep(LOOK)), stopping, has_waited: false }
     }
 
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Waits for `ready` until `deadline`; with `is_idle`, until the edge stops too.
+    /// Whether anything was waited for since this was asked last.
+    pub fn has_waited(&mut self) -> bool {
+        std::mem::take(&mut self.has_waited)
+    }
+
+    /// Waits for `ready`, until the moment that `deadline` makes when there is need of one; with
+    /// `is_idle`, until the edge stops too.
     pub async fn until<T>(
         &mut self,
-        deadline: Instant,
+        deadline: impl Fn() -> Instant,
         is_idle: bool,
         mut ready: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Result<T, Ended> {
+        let mut until = None;
         poll_fn(|context| {
             if let Poll::Ready(value) = ready(context) {
                 return Poll::Ready(Ok(value));
             }
+            self.has_waited = true;
+            let until = *until.get_or_insert_with(&deadline);
             loop {
                 if is_idle && self.is_stopping() {
                     return Poll::Ready(Err(Ended::Stopping));
@@ -53,7 +64,7 @@ impl Waiting {
                     return Poll::Pending;
                 }
                 let now = Instant::now();
-                if now >= deadline {
+                if now >= until {
                     return Poll::Ready(Err(Ended::Late));
                 }
                 self.timer.as_mut().reset((now + LOOK).into());

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 
 /// A client that takes nothing for so long is gone.
-const STALL: Duration = Duration::from_secs(60);
+pub const STALL: Duration = Duration::from_secs(60);
+/// Bytes a second: whoever takes less of a held body keeps it from making room for others.
+const LEAST_RATE: u64 = 4096;
 /// Bodies of so many bytes are copied behind their head: one piece costs less than two.
 const COPIED: usize = 2048;
 
@@ -68,8 +70,9 @@ pub async fn send(
         }
         _ => write_all(stream, waiting, head, Bytes::new()).await?,
     }
-    let deadline = Instant::now() + STALL;
-    let flushed = waiting.until(deadline, false, |context| Pin::new(&mut *stream).poll_flush(context)).await;
+    let flushed = waiting
+        .until(|| Instant::now() + STALL, false, |context| Pin::new(&mut *stream).poll_flush(context))
+        .await;
     flushed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
@@ -79,8 +82,13 @@ async fn write_all(
     mut head: &[u8],
     mut body: Bytes,
 ) -> io::Result<()> {
+    let at_most = STALL + Duration::from_secs(body.len() as u64 / LEAST_RATE);
+    let mut last = None;
     while !head.is_empty() || !body.is_empty() {
-        let deadline = Instant::now() + STALL;
+        let deadline = || {
+            let now = Instant::now();
+            (now + STALL).min(last.unwrap_or(now + at_most))
+        };
         let writing = waiting.until(deadline, false, |context| {
             let stream = Pin::new(&mut *stream);
             let written = match (head.is_empty(), body.is_empty()) {
@@ -99,6 +107,10 @@ async fn write_all(
         let of_head = written.min(head.len());
         head = &head[of_head..];
         body.advance(written - of_head);
+        // All of it at once is the rule: then no clock is asked.
+        if !body.is_empty() && last.is_none() {
+            last = Some(Instant::now() + at_most);
+        }
     }
     Ok(())
 }
