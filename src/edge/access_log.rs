@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Buffers that wait to be written out; each is about [`FULL`].
@@ -38,18 +39,19 @@ pub enum Destination {
 pub struct AccessLog(SyncSender<Vec<u8>>);
 
 impl AccessLog {
-    /// Fails when the file cannot be written to.
-    pub fn start(to: Destination) -> anyhow::Result<Self> {
+    /// With the thread that writes, which ends when nobody has lines any more. Fails when the file
+    /// cannot be written to.
+    pub fn start(to: Destination) -> anyhow::Result<(Self, JoinHandle<()>)> {
         let (send, receive) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name("access-log".to_owned());
-        match to {
+        let writer = match to {
             Destination::Stdout => thread.spawn(move || write_out(&receive, &mut io::stdout())),
             Destination::File(path) => {
                 let mut log = LogFile::open(path)?;
                 thread.spawn(move || write_out(&receive, &mut log))
             }
         }?;
-        Ok(Self(send))
+        Ok((Self(send), writer))
     }
 
     pub fn lines(&self) -> Lines {
@@ -61,13 +63,19 @@ fn write_out(lines: &Receiver<Vec<u8>>, to: &mut impl Write) {
     let mut is_failing = false;
     while let Ok(buffer) = lines.recv() {
         let written = to.write_all(&buffer).and_then(|()| to.flush());
-        if let Err(error) = &written
-            && !is_failing
-        {
-            tracing::warn!(%error, "the access log cannot be written");
+        if let Err(error) = &written {
+            count_lost(&buffer);
+            if !is_failing {
+                tracing::warn!(%error, "the access log cannot be written");
+            }
         }
         is_failing = written.is_err();
     }
+}
+
+fn count_lost(buffer: &[u8]) {
+    let lines = buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
+    metrics::counter!("gv_edge_access_log_dropped_total").increment(lines);
 }
 
 struct LogFile {
@@ -83,24 +91,25 @@ impl LogFile {
         Ok(Self { path, file, looked: Instant::now() })
     }
 
-    /// Goes on in a new file where the old one was moved away.
-    fn look_after(&mut self) -> io::Result<()> {
+    /// Goes on in a new file where the old one was moved away; in the old one where that cannot be.
+    fn look_after(&mut self) {
         if self.looked.elapsed() < LOOK_AFTER {
-            return Ok(());
+            return;
         }
         self.looked = Instant::now();
-        let held = self.file.metadata()?;
-        match std::fs::metadata(&self.path) {
-            Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => {}
-            _ => self.file = append_to(&self.path)?,
+        let place = |file: std::fs::Metadata| (file.dev(), file.ino());
+        let (held, named) = (self.file.metadata().map(place), std::fs::metadata(&self.path).map(place));
+        if !matches!((held, named), (Ok(held), Ok(named)) if held == named)
+            && let Ok(new) = append_to(&self.path)
+        {
+            self.file = new;
         }
-        Ok(())
     }
 }
 
 impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.look_after()?;
+        self.look_after();
         self.file.write(bytes)
     }
 
@@ -151,6 +160,7 @@ impl Lines {
         line.extend_from_slice(b"\",\"target\":\"");
         write_text(line, request.target.as_bytes());
         line.push(b'"');
+        let mut told: [&str; 4] = [""; 4];
         for field in request.fields {
             let name = field.name;
             let key = match name.len() {
@@ -160,6 +170,12 @@ impl Lines {
                 15 if name.eq_ignore_ascii_case("x-forwarded-for") => "forwarded_for",
                 _ => continue,
             };
+            // A field that is sent again is no second key.
+            let Some(place) = told.iter_mut().find(|told| told.is_empty() || **told == key) else { continue };
+            if *place == key {
+                continue;
+            }
+            *place = key;
             line.extend_from_slice(b",\"");
             line.extend_from_slice(key.as_bytes());
             line.extend_from_slice(b"\":\"");
@@ -188,8 +204,7 @@ impl Lines {
         }
         let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(FULL + 4096));
         if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.log.0.try_send(full) {
-            let lines = lost.iter().filter(|byte| **byte == b'\n').count() as u64;
-            metrics::counter!("gv_edge_access_log_dropped_total").increment(lines);
+            count_lost(&lost);
             // Its room is used again.
             self.buffer = lost;
             self.buffer.clear();
@@ -229,7 +244,7 @@ fn write_text(line: &mut Vec<u8>, text: &[u8]) {
     for character in String::from_utf8_lossy(text).chars() {
         match character {
             '"' | '\\' => line.extend_from_slice(&[b'\\', character as u8]),
-            control if control < ' ' || control == '\u{7f}' => {
+            control if control.is_control() => {
                 let _ = write!(line, "\\u{:04x}", control as u32);
             }
             other => line.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -243,7 +258,7 @@ mod tests {
 
     #[test]
     fn texts_of_visitors_stay_inside_their_string() {
-        for text in ["plain", "a\"b\\c", "tab\tline\n\u{7f}", "caf\u{e9} \u{1f600}", ""] {
+        for text in ["plain", "a\"b\\c", "tab\tline\n\u{7f}", "\u{9b}2J", "caf\u{e9} \u{1f600}", ""] {
             let mut line = vec![b'"'];
             write_text(&mut line, text.as_bytes());
             line.push(b'"');

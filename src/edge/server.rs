@@ -5,14 +5,12 @@ use crate::edge::front::Rewound;
 use crate::edge::front::connection::{Books, Connection, Desk, Rest};
 use crate::edge::moment::Moments;
 use crate::edge::tally::Tally;
-use crate::edge::tls::HTTP_2;
 use crate::edge::{Edge, EdgePorts, EdgeSettings, unusual};
 use crate::ports::clock::Clock;
 use actix_http::Protocol;
 use actix_server::Server;
 use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
 use anyhow::Context as _;
-use bytes::Bytes;
 use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -31,6 +29,8 @@ const DRAIN_S: u64 = 30;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Lines of the access log lie no longer in a thread's buffer.
 const LOG_EVERY: Duration = Duration::from_secs(1);
+/// How long the access log may take to be written to its end.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Where visitors come in.
 pub struct Listeners {
@@ -52,9 +52,15 @@ pub async fn serve(
         move || Edge::new(&ports, &settings, &runtime)
     };
     let edge = Arc::new(tokio::task::spawn_blocking(making).await??);
-    let log = settings.access_log.clone().map(AccessLog::start).transpose()?;
+    let (log, writer) = settings.access_log.clone().map(AccessLog::start).transpose()?.unzip();
     let stopping = Arc::new(AtomicBool::new(false));
-    let house = House { edge: Arc::clone(&edge), clock: ports.clock, log, stopping, stop: stop.clone() };
+    let house = House {
+        edge: Arc::clone(&edge),
+        clock: ports.clock,
+        log,
+        stopping: Arc::clone(&stopping),
+        stop: stop.clone(),
+    };
     let mut server = Server::build()
         .disable_signals()
         .shutdown_timeout(DRAIN_S)
@@ -69,14 +75,20 @@ pub async fn serve(
     }
     let ending = async {
         stop.cancelled().await;
-        house.stopping.store(true, Ordering::Relaxed);
+        stopping.store(true, Ordering::Relaxed);
         std::future::pending::<()>().await;
     };
+    drop(house);
     // Heard to the end: a host may move while downloads finish.
     tokio::select! {
         ended = server.run() => ended?,
         () = edge.pointers.follow(&*ports.notices) => {}
         () = ending => {}
+    }
+    if let Some(writer) = writer {
+        // Its last lines come with the end of the threads that wrote them.
+        let ended = tokio::task::spawn_blocking(|| writer.join());
+        let _ = tokio::time::timeout(LAST_LINES, ended).await;
     }
     Ok(())
 }
@@ -161,13 +173,7 @@ impl House {
                         else {
                             return Ok(());
                         };
-                        if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) {
-                            let whole = Rewound::new(Bytes::new(), stream);
-                            // What goes wrong there has been answered, or nobody is there to hear.
-                            let _ = unusual.call((whole, Protocol::Http2, peer)).await;
-                        } else {
-                            converse(stream, desk, &*unusual, peer).await;
-                        }
+                        converse(stream, desk, &*unusual, peer).await;
                         Ok::<_, ()>(())
                     }
                 }))

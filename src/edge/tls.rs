@@ -16,7 +16,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-pub const HTTP_2: &[u8] = b"h2";
+/// HTTP/2 is not offered: actix-web sets no bound on the requests of one connection.
 const HTTP_1_1: &[u8] = b"http/1.1";
 
 impl TlsFiles {
@@ -32,7 +32,7 @@ impl TlsFiles {
             .with_no_client_auth()
             .with_single_cert(certs, key)
             .with_context(|| format!("{} does not fit edge.tls_cert", of("edge.tls_key", &self.key)))?;
-        config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
+        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }

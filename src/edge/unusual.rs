@@ -1,4 +1,4 @@
-//! What the front hands over: requests with a content, of HTTP/1.0 or HTTP/2, to another form of
+//! What the front hands over: requests with a content, of HTTP/1.0, to another form of
 //! target, and all that follows them on their connection. actix-web reads them and writes the
 //! answers, which are the same.
 
@@ -10,8 +10,8 @@ use actix_http::{HttpService, Protocol};
 use actix_service::{IntoServiceFactory as _, ServiceFactory, ServiceFactoryExt as _, map_config};
 use actix_web::body::{BodySize, BoxBody, MessageBody, SizedStream};
 use actix_web::dev::AppConfig;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::http::{StatusCode, Version};
 use actix_web::{App, HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
 use httparse::Header;
@@ -50,21 +50,13 @@ async fn handle(request: HttpRequest) -> HttpResponse {
     let Some(desk) = request.app_data::<Rc<Desk>>() else {
         return HttpResponse::InternalServerError().finish();
     };
-    let mut fields: Vec<Header<'_>> = request
+    let fields: Vec<Header<'_>> = request
         .headers()
         .iter()
         .map(|(name, value)| Header { name: name.as_str(), value: value.as_bytes() })
         .collect();
     let uri = request.uri();
-    let mut authority = uri.authority().map(|authority| authority.as_str());
-    // HTTP/2 has the host in `:authority`, and the field may be left out (RFC 9113, 8.3.1).
-    if request.version() == Version::HTTP_2
-        && let Some(named) = authority
-        && !fields.iter().any(|field| field.name == "host")
-    {
-        fields.push(Header { name: "host", value: named.as_bytes() });
-        authority = None;
-    }
+    let authority = uri.authority().map(|authority| authority.as_str());
     let asked = Request {
         method: Method::of(request.method().as_str()),
         method_name: request.method().as_str(),

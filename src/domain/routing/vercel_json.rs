@@ -11,7 +11,7 @@ use crate::domain::routing::matcher::Matcher;
 use crate::domain::routing::path_to_regexp;
 use crate::domain::routing::pattern::Pattern;
 use crate::domain::routing::rules::{Edit, HeaderRule, MAX_WEIGHT, Place, Rule, Weighs};
-use crate::domain::routing::sources::{Lines, Note, Refused, VERCEL_JSON, tell};
+use crate::domain::routing::sources::{Lines, Note, Refused, VERCEL_JSON, shown, tell};
 use crate::domain::routing::target::{Syntax, Target, Template};
 use std::collections::BTreeMap;
 
@@ -74,10 +74,8 @@ pub fn parse(text: &str, notes: &mut Vec<Note>) -> Result<Vercel, Refused> {
         }
     }
     if !others.is_empty() {
-        tell(
-            notes,
-            Note::info(format!("{VERCEL_JSON}: not about routing, and not used: {}.", others.join(", "))),
-        );
+        let others = shown(&others.join(", "));
+        tell(notes, Note::info(format!("{VERCEL_JSON}: not about routing, and not used: {others}.")));
     }
     let rules = found.redirects.iter().chain(&found.rewrites).map(|rule| (&rule.source, &rule.guard));
     let rules = rules.chain(found.headers.iter().map(|rule| (&rule.source, &rule.guard)));

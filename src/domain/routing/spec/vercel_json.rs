@@ -320,3 +320,10 @@ fn values_of_fields_take_names_and_numbers() {
     assert_eq!(site.fields("/b/x"), ["x-a=x $2"]);
     assert_eq!(site.fields("/c"), ["x-a=$1"]);
 }
+
+#[test]
+fn names_that_are_not_known_stay_on_their_line_of_the_log() {
+    let site = Site::vercel(&[], r#"{"redi\rects\n": [], "cleanUrls": true}"#);
+    assert!(site.notes.iter().any(|note| note.message.contains("not used: redi ects")));
+    assert!(site.notes.iter().all(|note| !note.message.contains(char::is_control)), "{:?}", site.notes);
+}
