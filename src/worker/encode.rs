@@ -20,18 +20,22 @@ pub struct Effort {
 }
 
 const MIB: u64 = 1024 * 1024;
+const QUICKEST: Effort = Effort { brotli: 4, zstd: 6, gzip: 6 };
 const QUICK: Effort = Effort { brotli: 5, zstd: 6, gzip: 6 };
 const THOROUGH: Effort = Effort { brotli: 9, zstd: 15, gzip: 9 };
 const SMALLEST: Effort = Effort { brotli: 11, zstd: 19, gzip: 9 };
 
 impl Effort {
     /// What so many bytes are worth. A repository of plain files is live in the blink of an eye, and
-    /// stays so; where a build ran, a few seconds more are none that anybody notices.
+    /// stays so; where a build ran, a few seconds more are none that anybody notices. Each bound is
+    /// where one core takes about ten seconds (of pages; the first, three), by the figures in
+    /// `docs/storage.md`.
     pub fn of(origin: Origin, bytes: u64) -> Self {
         match origin {
             Origin::Build if bytes <= 2 * MIB => SMALLEST,
-            Origin::Build if bytes <= 32 * MIB => THOROUGH,
-            Origin::Build | Origin::Repository => QUICK,
+            Origin::Build if bytes <= 24 * MIB => THOROUGH,
+            Origin::Build | Origin::Repository if bytes <= 64 * MIB => QUICK,
+            Origin::Build | Origin::Repository => QUICKEST,
         }
     }
 }
@@ -121,7 +125,7 @@ mod tests {
     #[test]
     fn every_coding_reads_back_at_every_effort() {
         let text: Vec<u8> = (0..300).flat_map(|n| format!("line {n} of a page\n").into_bytes()).collect();
-        for effort in [QUICK, THOROUGH, SMALLEST] {
+        for effort in [QUICKEST, QUICK, THOROUGH, SMALLEST] {
             let (codings, made) = encode(&text, effort, &CancellationToken::new());
             assert_eq!(made.len(), Coding::ALL.len());
             for (coding, bytes) in made {
@@ -157,6 +161,10 @@ mod tests {
         assert_eq!(Effort::of(Origin::Repository, 1), QUICK);
         assert_eq!(Effort::of(Origin::Build, 2 * MIB), SMALLEST);
         assert_eq!(Effort::of(Origin::Build, 2 * MIB + 1), THOROUGH);
-        assert_eq!(Effort::of(Origin::Build, 32 * MIB + 1), QUICK);
+        assert_eq!(Effort::of(Origin::Build, 24 * MIB + 1), QUICK);
+        for origin in [Origin::Build, Origin::Repository] {
+            assert_eq!(Effort::of(origin, 64 * MIB), QUICK);
+            assert_eq!(Effort::of(origin, 64 * MIB + 1), QUICKEST);
+        }
     }
 }

@@ -315,7 +315,7 @@ impl Pipeline<'_> {
             Place { source: self.workspace.source(), folder: site.folder.clone(), origin: site.origin };
         let storing = async {
             tokio::try_join!(
-                store_site((&app, log, &deployment), &files, (&folder, place), &stop),
+                Box::pin(store_site((&app, log, &deployment), &files, (&folder, place), &stop)),
                 store_source(&app, &deployment, packing, &archive),
             )
         };
