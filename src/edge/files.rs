@@ -17,17 +17,18 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use quick_cache::sync::Cache as Memory;
 use quick_cache::{OptionsBuilder, Weighter};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// The largest file that memory holds, where there is room for 64 of them.
+/// The largest file that memory holds, where there is room for 16 of them.
 const MAX_SMALL_BYTES: u64 = 8 * 1024 * 1024;
-/// Parts of the memory, each with a lock of its own and its share of the room.
-const SHARDS: usize = 16;
+/// Memory has parts, each with a lock of its own and its share of the room: as many as leave each of
+/// them place for several of the largest files.
+const SHARDS: RangeInclusive<u64> = 4..=64;
 /// What a held file costs beside its bytes.
 const HELD_BYTES: u64 = 256;
 /// Files of this many bytes are digested off the runtime.
@@ -156,9 +157,10 @@ impl Files {
         runtime: Handle,
     ) -> anyhow::Result<Self> {
         let Room { memory_bytes, max_cached_bytes } = *room;
-        let max_small_bytes = MAX_SMALL_BYTES.min(memory_bytes / (4 * SHARDS as u64));
+        let max_small_bytes = MAX_SMALL_BYTES.min(memory_bytes / 16);
+        let shards = (memory_bytes / (4 * MAX_SMALL_BYTES)).clamp(*SHARDS.start(), *SHARDS.end());
         let options = OptionsBuilder::new()
-            .shards(SHARDS)
+            .shards(usize::try_from(shards)?)
             .estimated_items_capacity(10_000)
             .weight_capacity(memory_bytes)
             .build()?;

@@ -276,8 +276,8 @@ fn made_ready(
         fields.set("Vary", "Accept-Encoding");
     }
     dress(&mut fields, shown.answer);
-    let ready = Ready::new(status, file, status != 200, shown.manifest.deployment, &fields);
-    Arc::new(ready)
+    let is_ruled = |name: &str| shown.answer.edits.iter().any(|edit| edit.name == name);
+    Arc::new(Ready::new(status, file, shown.manifest.deployment, &fields, is_ruled))
 }
 
 /// The deployment that answers, and what its rules say.

@@ -31,18 +31,18 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// `fields` are all but the length.
+    /// `fields` are all but the length. What rules set belongs to a 304 too: `is_ruled` says whether
+    /// a name is theirs.
     pub fn new(
         status: u16,
         file: FileRef,
-        is_page: bool,
         deployment: DeploymentId,
         fields: &FieldList,
+        is_ruled: impl Fn(&str) -> bool,
     ) -> Self {
         let is_of_content = |name: &str| {
-            ["content-type", "content-encoding", "accept-ranges"]
-                .iter()
-                .any(|one| name.eq_ignore_ascii_case(one))
+            let of_content = ["content-type", "content-encoding", "accept-ranges"];
+            of_content.iter().any(|one| name.eq_ignore_ascii_case(one) && !is_ruled(one))
         };
         let (mut lines, content_at) = fields.lines(|name| !is_of_content(name));
         let length_at = lines.len() as u32;
@@ -50,7 +50,7 @@ impl Ready {
         Self {
             status,
             file,
-            is_page,
+            is_page: status != 200,
             etag: file.etag().into(),
             deployment,
             lines: lines.into(),
