@@ -10,6 +10,7 @@ use crate::domain::id::UserId;
 use crate::domain::manifest::{CodedCheck, FileEntry};
 use crate::edge::disk::Disk;
 use crate::edge::flights::Flights;
+use crate::edge::held::{HeldFile, PageRoom};
 use crate::edge::layers::{Failure, Layer, Layers, broken, carrying, failed};
 use crate::ports::blobs::{Key, Opened};
 use crate::ports::error::{StoreError, StoreErrorKind};
@@ -113,7 +114,7 @@ impl FileRef {
     }
 }
 
-type Loaded = Result<(Bytes, Layer), Failure>;
+type Loaded = Result<(HeldFile, Layer), Failure>;
 
 pub struct Files {
     shelf: Arc<Shelf>,
@@ -122,7 +123,8 @@ pub struct Files {
 }
 
 struct Shelf {
-    memory: Memory<FileRef, Bytes, ByLength>,
+    memory: Memory<FileRef, HeldFile, ByLength>,
+    pages: Arc<PageRoom>,
     disk: Option<Arc<Disk>>,
     layers: Layers,
     /// Larger ones go past the shared cache, in bytes.
@@ -135,9 +137,9 @@ struct Shelf {
 #[derive(Clone)]
 struct ByLength;
 
-impl Weighter<FileRef, Bytes> for ByLength {
-    fn weight(&self, _: &FileRef, bytes: &Bytes) -> u64 {
-        HELD_BYTES + bytes.len() as u64
+impl Weighter<FileRef, HeldFile> for ByLength {
+    fn weight(&self, _: &FileRef, held: &HeldFile) -> u64 {
+        HELD_BYTES + held.len()
     }
 }
 
@@ -147,6 +149,7 @@ pub struct Room {
     pub memory_bytes: u64,
     /// Of one file in the shared cache.
     pub max_cached_bytes: u64,
+    pub pages: Arc<PageRoom>,
 }
 
 impl Files {
@@ -156,7 +159,7 @@ impl Files {
         room: &Room,
         runtime: Handle,
     ) -> anyhow::Result<Self> {
-        let Room { memory_bytes, max_cached_bytes } = *room;
+        let &Room { memory_bytes, max_cached_bytes, ref pages } = room;
         let max_small_bytes = MAX_SMALL_BYTES.min(memory_bytes / 16);
         let shards = (memory_bytes / (4 * MAX_SMALL_BYTES)).clamp(*SHARDS.start(), *SHARDS.end());
         let options = OptionsBuilder::new()
@@ -169,6 +172,7 @@ impl Files {
         let loading = Semaphore::new(loading.min(Semaphore::MAX_PERMITS));
         let shelf = Shelf {
             memory,
+            pages: Arc::clone(pages),
             disk,
             layers,
             max_cached_bytes,
@@ -179,7 +183,7 @@ impl Files {
     }
 
     /// A file that memory has.
-    pub fn held(&self, file: &FileRef) -> Option<Bytes> {
+    pub fn held(&self, file: &FileRef) -> Option<HeldFile> {
         self.shelf.memory.get(file)
     }
 
@@ -290,28 +294,25 @@ impl Shelf {
         if !is_file(&file, &bytes).await {
             return Err(broken(&format!("{key} has another digest or length")));
         }
-        let bytes = self.hold_below(&file, &bytes);
+        let held = self.hold_below(&file, &bytes);
         if is_cached {
-            self.layers.keep(cache_key, bytes.clone());
+            self.layers.keep(cache_key, bytes);
         }
-        Ok((bytes, Layer::Storage))
+        Ok((held, Layer::Storage))
     }
 
     /// On disk too.
-    fn hold_below(&self, file: &FileRef, bytes: &Bytes) -> Bytes {
-        let bytes = self.hold(file, bytes);
+    fn hold_below(&self, file: &FileRef, bytes: &Bytes) -> HeldFile {
         if let Some(disk) = &self.disk {
-            disk.keep(file, &bytes);
+            disk.keep(file, bytes);
         }
-        bytes
+        self.hold(file, bytes)
     }
 
-    /// Holds a copy: what an adapter gives may be a slice of something larger, which the weight
-    /// would not count.
-    fn hold(&self, file: &FileRef, bytes: &Bytes) -> Bytes {
-        let bytes = Bytes::copy_from_slice(bytes);
-        self.memory.insert(*file, bytes.clone());
-        bytes
+    fn hold(&self, file: &FileRef, bytes: &Bytes) -> HeldFile {
+        let held = HeldFile::new(bytes, &self.pages);
+        self.memory.insert(*file, held.clone());
+        held
     }
 }
 

@@ -14,6 +14,7 @@ mod files;
 mod fingerprint;
 mod flights;
 mod front;
+mod held;
 mod layers;
 mod manifests;
 mod moment;
@@ -41,6 +42,7 @@ use crate::ports::notices::Notices;
 use access_log::Destination;
 use disk::Disk;
 use files::{Files, Room};
+use held::PageRoom;
 use layers::Layers;
 use manifests::Manifests;
 use metrics::{Unit, describe_counter};
@@ -125,6 +127,7 @@ impl Edge {
         let room = Room {
             memory_bytes: settings.memory_bytes - for_manifests - for_ready,
             max_cached_bytes: settings.max_cached_bytes,
+            pages: PageRoom::of_process(),
         };
         let sites = Sites::new(settings.metrics_sites);
         Ok(Self {

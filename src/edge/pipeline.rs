@@ -17,6 +17,7 @@ use crate::domain::routing::trace::Trace;
 use crate::edge::Edge;
 use crate::edge::files::FileRef;
 use crate::edge::fingerprint::is_fingerprinted;
+use crate::edge::held::HeldFile;
 use crate::edge::layers::{Failure, Layer};
 use crate::edge::pages;
 use crate::edge::pointers::Sighting;
@@ -61,7 +62,7 @@ impl Edge {
         let body = if manner.is_head {
             FileBody::Length(ready.file.len)
         } else {
-            FileBody::Held(cut(self.files.held(&ready.file)?, part.as_ref()))
+            cut(self.files.held(&ready.file)?, part.as_ref())
         };
         Some(match part {
             None => manner.file(ready, body),
@@ -239,9 +240,9 @@ impl Edge {
             return Ok(FileBody::Length(file.len));
         }
         if self.files.is_small(file) {
-            let (bytes, layer) = self.files.small(file).await?;
+            let (held, layer) = self.files.small(file).await?;
             manner.came_from(layer);
-            return Ok(FileBody::Held(cut(bytes, part)));
+            return Ok(cut(held, part));
         }
         let len = part.map_or(file.len, |part| part.end - part.start);
         let (stream, layer) = self.files.large(file, part.cloned()).await?;
@@ -305,9 +306,15 @@ fn manner(request: &Request<'_>, sighting: &Sighting) -> Manner {
 }
 
 /// Both ends of a part lie within the file, whose length in memory was checked.
-fn cut(bytes: Bytes, part: Option<&Range<u64>>) -> Bytes {
-    match part {
-        Some(part) => bytes.slice(part.start as usize..part.end as usize),
-        None => bytes,
+fn cut(held: HeldFile, part: Option<&Range<u64>>) -> FileBody {
+    match (held, part) {
+        (HeldFile::Bytes(bytes), None) => FileBody::Held(bytes),
+        (HeldFile::Bytes(bytes), Some(part)) => {
+            FileBody::Held(bytes.slice(part.start as usize..part.end as usize))
+        }
+        (HeldFile::Pages(pages), part) => {
+            let range = part.cloned().unwrap_or(0..pages.len());
+            FileBody::Pages(pages, range)
+        }
     }
 }

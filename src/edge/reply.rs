@@ -4,6 +4,7 @@
 
 use crate::domain::id::DeploymentId;
 use crate::edge::field_list::FieldList;
+use crate::edge::held::Pages;
 use crate::edge::layers::Layer;
 use crate::edge::pages::{Page, UNSATISFIABLE};
 use crate::edge::ready::Ready;
@@ -54,6 +55,8 @@ pub struct Manner {
 pub enum FileBody {
     Empty,
     Held(Bytes),
+    /// A range of pages.
+    Pages(Arc<Pages>, Range<u64>),
     /// Its length, then the bytes.
     Stream(u64, BoxStream<'static, Result<Bytes, StoreError>>),
     /// For HEAD: nobody loads what nobody gets.
@@ -66,6 +69,7 @@ impl FileBody {
         match self {
             Self::Empty => 0,
             Self::Held(bytes) => bytes.len() as u64,
+            Self::Pages(_, range) => range.end - range.start,
             Self::Stream(len, _) | Self::Length(len) => *len,
         }
     }

@@ -1,8 +1,8 @@
 //! The edge's listeners, and the threads behind them.
 
 use crate::edge::access_log::AccessLog;
-use crate::edge::front::Rewound;
 use crate::edge::front::connection::{Books, Connection, Desk, Rest};
+use crate::edge::front::{Outgoing, Rewound};
 use crate::edge::moment::Moments;
 use crate::edge::tally::Tally;
 use crate::edge::{Edge, EdgePorts, EdgeSettings, unusual};
@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio_rustls::TlsAcceptor;
@@ -192,7 +192,7 @@ fn prepare(stream: &TcpStream) {
 /// One connection: by the front as long as it is ordinary, by actix-web from then on.
 async fn converse<S, U>(stream: S, desk: Rc<Desk>, unusual: &U, peer: Option<SocketAddr>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + Outgoing,
     U: Service<(Rewound<S>, Protocol, Option<SocketAddr>), Response = ()>,
 {
     let connection = Connection::new(stream, desk, peer.map(|peer| peer.ip()));

@@ -4,6 +4,7 @@
 
 use crate::edge::access_log::Circumstances;
 use crate::edge::front::connection::{Desk, HEAD_DEADLINE, KEEP_ALIVE};
+use crate::edge::held::Pages;
 use crate::edge::reply::{FileBody, Reply, cache_status};
 use crate::edge::request::{Method, Request};
 use actix_http::{HttpService, Protocol};
@@ -16,9 +17,12 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
 use httparse::Header;
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -86,6 +90,7 @@ fn response(reply: Reply) -> HttpResponse {
         FileBody::Empty => response.finish(),
         FileBody::Length(len) => response.no_chunking(len).body(NoBody),
         FileBody::Held(bytes) => response.body(Pieces(bytes)),
+        FileBody::Pages(pages, range) => response.body(PagePieces(pages, range)),
         FileBody::Stream(len, stream) => response.body(BoxBody::new(SizedStream::new(len, stream))),
     }
 }
@@ -120,6 +125,29 @@ impl MessageBody for Pieces {
         }
         let len = self.0.len().min(PIECE_BYTES);
         Poll::Ready(Some(Ok(self.0.split_to(len))))
+    }
+}
+
+/// The same of pages.
+struct PagePieces(Arc<Pages>, Range<u64>);
+
+impl MessageBody for PagePieces {
+    type Error = io::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.1.end - self.1.start)
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if self.1.is_empty() {
+            return Poll::Ready(None);
+        }
+        let len = usize::try_from(self.1.end - self.1.start).map_or(PIECE_BYTES, |len| len.min(PIECE_BYTES));
+        let mut piece = vec![0; len];
+        let read = self.0.read(self.1.start, &mut piece)?;
+        piece.truncate(read);
+        self.1.start += read as u64;
+        Poll::Ready(Some(Ok(piece.into())))
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::edge::Edge;
 use crate::edge::access_log::{self, Circumstances};
 use crate::edge::front::head::{self, Head, MAX_FIELDS, MAX_HEAD};
+use crate::edge::front::outgoing::Outgoing;
 use crate::edge::front::waiting::{Ended, Waiting};
 use crate::edge::front::writing::{send, write_head};
 use crate::edge::moment::Moments;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::ready;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 /// How long a client may take to send the head of a request.
@@ -74,7 +75,7 @@ enum Next {
     Close,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: AsyncRead + Outgoing> Connection<S> {
     pub fn new(stream: S, desk: Rc<Desk>, client: Option<IpAddr>) -> Self {
         let waiting = Waiting::new(Arc::clone(&desk.stopping));
         let (read, head, now) = (BytesMut::new(), Vec::with_capacity(1024), Instant::now());

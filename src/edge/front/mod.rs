@@ -6,8 +6,10 @@
 
 pub mod connection;
 mod head;
+mod outgoing;
 mod rewound;
 mod waiting;
 mod writing;
 
+pub use outgoing::Outgoing;
 pub use rewound::Rewound;

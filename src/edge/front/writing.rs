@@ -1,23 +1,25 @@
 //! Writes an answer: its head from lines that are ready, then its body, together in one call where
 //! the connection takes them.
 
+use crate::edge::front::outgoing::Outgoing;
 use crate::edge::front::waiting::Waiting;
+use crate::edge::held::Pages;
 use crate::edge::reply::{FileBody, Reply, cache_status};
 use actix_web::http::StatusCode;
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::ready;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWrite;
 
 /// A client that takes nothing for so long is gone.
 pub const STALL: Duration = Duration::from_secs(60);
 /// Bytes a second: whoever takes less of a held body keeps it from making room for others.
 const LEAST_RATE: u64 = 4096;
 /// Bodies of so many bytes are copied behind their head: one piece costs less than two.
-const COPIED: usize = 2048;
+const COPIED: usize = 16 * 1024;
 
 /// Writes the head of an answer into `head`, which is empty.
 pub fn write_head(head: &mut Vec<u8>, reply: &Reply, date_line: &[u8], closes: bool) {
@@ -44,7 +46,7 @@ pub fn write_head(head: &mut Vec<u8>, reply: &Reply, date_line: &[u8], closes: b
 /// Sends a head and the body behind it. An error leaves the answer cut off: the connection is of no
 /// use any more.
 pub async fn send(
-    stream: &mut (impl AsyncWrite + Unpin),
+    stream: &mut impl Outgoing,
     waiting: &mut Waiting,
     head: &mut Vec<u8>,
     body: FileBody,
@@ -58,6 +60,9 @@ pub async fn send(
             } else {
                 write_all(stream, waiting, head, bytes).await?;
             }
+        }
+        FileBody::Pages(pages, range) if !is_head => {
+            write_pages(stream, waiting, head, &pages, range).await?
         }
         FileBody::Stream(_, mut pieces) if !is_head => {
             let mut first: &[u8] = head;
@@ -77,7 +82,7 @@ pub async fn send(
 }
 
 async fn write_all(
-    stream: &mut (impl AsyncWrite + Unpin),
+    stream: &mut impl Outgoing,
     waiting: &mut Waiting,
     mut head: &[u8],
     mut body: Bytes,
@@ -109,6 +114,37 @@ async fn write_all(
         body.advance(written - of_head);
         // All of it at once is the rule: then no clock is asked.
         if !body.is_empty() && last.is_none() {
+            last = Some(Instant::now() + at_most);
+        }
+    }
+    Ok(())
+}
+
+async fn write_pages(
+    stream: &mut impl Outgoing,
+    waiting: &mut Waiting,
+    mut head: &[u8],
+    pages: &Pages,
+    mut range: Range<u64>,
+) -> io::Result<()> {
+    let at_most = STALL + Duration::from_secs((range.end - range.start) / LEAST_RATE);
+    let mut last = None;
+    while !head.is_empty() || !range.is_empty() {
+        let deadline = || {
+            let now = Instant::now();
+            (now + STALL).min(last.unwrap_or(now + at_most))
+        };
+        let is_of_head = !head.is_empty();
+        let writing = waiting.until(deadline, false, |context| match is_of_head {
+            true => stream.poll_write_more(context, head),
+            false => stream.poll_write_pages(context, pages, &range),
+        });
+        match writing.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written if is_of_head => head = &head[written..],
+            written => range.start += written as u64,
+        }
+        if !range.is_empty() && last.is_none() && !is_of_head {
             last = Some(Instant::now() + at_most);
         }
     }
