@@ -67,6 +67,23 @@ bench-many-sites:
     cargo build --release
     bench/edge/many-sites
 
+# The pure rules one at a time: finding a file, opening a manifest, matching rules (bench/micro/README.md)
+[group('measure')]
+bench-micro *ARGS:
+    cd bench/micro && cargo bench --bench rules -- {{ARGS}}
+
+# What a miss costs by the layer that has the file, on real services
+[group('measure')]
+bench-misses:
+    cargo build --release
+    scripts/with-services bench/edge/misses
+
+# What visitors notice while Redis or the storage is away
+[group('measure')]
+bench-outages:
+    cargo build --release
+    scripts/with-services bench/edge/outages
+
 # The code's documentation, private items too
 [group('read')]
 docs:
