@@ -34,9 +34,11 @@ async fn a_connection_changes_hands_at_an_unusual_request_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_give_the_same_answer() {
     let edge = Running::start().await;
-    let large = noise(9 * 1024 * 1024, 1);
-    edge.publish_files(&[("index.html", b"home"), ("404.html", b"lost"), ("large", &large)]).await;
-    for path in ["/", "/nothing", "/large", "/index.html", "/%00"] {
+    let (large, paged) = (noise(9 * 1024 * 1024, 1), noise(200 * 1024, 2));
+    let files: [(&str, &[u8]); 4] =
+        [("index.html", b"home"), ("404.html", b"lost"), ("large", &large), ("paged", &paged)];
+    edge.publish_files(&files).await;
+    for path in ["/", "/nothing", "/large", "/paged", "/index.html", "/%00"] {
         // The second is as warm as the third.
         edge.get(path).await;
         let front = edge.get(path).await;

@@ -89,8 +89,9 @@ async fn an_answer_to_head_leaves_the_connection_usable() {
 async fn conditions_and_ranges_are_answered_over_small_and_large_files() {
     let edge = Running::start().await;
     let large = noise(9 * 1024 * 1024 + 7, 2);
-    edge.publish_files(&[("small", b"0123456789"), ("large", &large)]).await;
-    for (path, bytes) in [("/small", &b"0123456789"[..]), ("/large", &large)] {
+    let paged = noise(100 * 1024 + 3, 3);
+    edge.publish_files(&[("small", b"0123456789"), ("paged", &paged), ("large", &large)]).await;
+    for (path, bytes) in [("/small", &b"0123456789"[..]), ("/paged", &paged), ("/large", &large)] {
         let etag = edge.ask("HEAD", path, &[]).await.field("etag").to_owned();
         let part = edge.ask("GET", path, &["Range: bytes=2-5"]).await;
         assert_eq!((part.status, &part.body[..]), (206, &bytes[2..6]), "{path}");
