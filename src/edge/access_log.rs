@@ -10,7 +10,6 @@ use crate::edge::request::Request;
 use anyhow::Context as _;
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -129,8 +128,9 @@ pub struct Lines {
 }
 
 /// What a line says beside the request and its answer.
-pub struct Circumstances {
-    pub client: Option<IpAddr>,
+pub struct Circumstances<'c> {
+    /// Its address as text, made once a connection; empty where there is none.
+    pub client: &'c str,
     pub began: Instant,
     pub ended: Instant,
 }
@@ -141,7 +141,7 @@ impl Lines {
         moments: &mut Moments,
         request: &Request<'_>,
         reply: &Reply,
-        circumstances: &Circumstances,
+        circumstances: &Circumstances<'_>,
     ) {
         let Circumstances { client, began, ended } = circumstances;
         let line = &mut self.buffer;
@@ -182,9 +182,10 @@ impl Lines {
             write_text(line, field.value);
             line.push(b'"');
         }
-        if let Some(client) = client {
-            // A vector takes whatever is written.
-            let _ = write!(line, ",\"client\":\"{client}\"");
+        if !client.is_empty() {
+            line.extend_from_slice(b",\"client\":\"");
+            line.extend_from_slice(client.as_bytes());
+            line.push(b'"');
         }
         if let Some(deployment) = &reply.manner.deployment {
             line.extend_from_slice(b",\"deployment\":\"dpl_");
@@ -245,6 +246,7 @@ fn write_text(line: &mut Vec<u8>, text: &[u8]) {
         match character {
             '"' | '\\' => line.extend_from_slice(&[b'\\', character as u8]),
             control if control.is_control() => {
+                // A vector takes whatever is written.
                 let _ = write!(line, "\\u{:04x}", control as u32);
             }
             other => line.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),

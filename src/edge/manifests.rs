@@ -91,7 +91,7 @@ impl Manifests {
             if let Some(bytes) = layers.cached(&cache_key).await {
                 match decode(bytes, target.clone()).await {
                     Ok(manifest) => {
-                        memory.insert(id, Arc::clone(&manifest));
+                        hold(&memory, &manifest);
                         return Ok((manifest, Layer::Cache));
                     }
                     Err(problem) => {
@@ -113,13 +113,18 @@ impl Manifests {
             let manifest = decode(bytes.clone(), target)
                 .await
                 .map_err(|problem| broken(&format!("{key}: {problem}")))?;
-            memory.insert(id, Arc::clone(&manifest));
+            hold(&memory, &manifest);
             if bytes.len() <= MAX_CACHED_BYTES {
                 layers.keep(cache_key, bytes);
             }
             Ok((manifest, Layer::Storage))
         }
     }
+}
+
+fn hold(memory: &Held, manifest: &Arc<Manifest>) {
+    tracing::debug!(deployment = %manifest.deployment, files = manifest.files.len(), "a site is opened");
+    memory.insert(manifest.deployment, Arc::clone(manifest));
 }
 
 /// Off the runtime: a manifest of a large site takes a while.

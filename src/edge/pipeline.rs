@@ -50,7 +50,7 @@ impl Edge {
             path: request.path(),
         };
         let ready = self.ready.get(&wanted)?;
-        let mut manner = manner(request, &sighting);
+        let mut manner = manner(request, sighting);
         manner.came_from(Layer::Memory);
         manner.deployment = Some(ready.deployment);
         let part = match self.wanted(request, &ready) {
@@ -93,9 +93,10 @@ impl Edge {
             SiteHost::Malformed => return Ok(manner.clone().page(pages::BAD_REQUEST)),
         };
         let sighting = self.pointers.find(&host).await?;
-        *manner = self::manner(request, &sighting);
-        manner.came_from(sighting.layer);
-        let Some(pointer) = sighting.pointer.as_deref() else {
+        let (layer, pointer) = (sighting.layer, sighting.pointer.clone());
+        *manner = self::manner(request, sighting);
+        manner.came_from(layer);
+        let Some(pointer) = pointer.as_deref() else {
             return Ok(manner.clone().page(pages::NO_SITE));
         };
         let Some(target) = pointer.target.as_ref() else { return Ok(manner.clone().page(pages::NO_SITE)) };
@@ -295,12 +296,12 @@ struct Answering<'m> {
     found: Found<'m>,
 }
 
-fn manner(request: &Request<'_>, sighting: &Sighting) -> Manner {
+fn manner(request: &Request<'_>, sighting: Sighting) -> Manner {
     Manner {
         is_head: request.method == Method::Head,
         is_stale: sighting.layer == Layer::Stale,
         is_preview: sighting.pointer.as_ref().is_some_and(|pointer| pointer.kind != HostKind::Production),
-        site: sighting.counters.clone(),
+        site: sighting.counters,
         ..Manner::default()
     }
 }

@@ -72,8 +72,8 @@ async fn handle(request: HttpRequest) -> HttpResponse {
         Some(reply) => reply,
         None => desk.edge.answer(&asked).await,
     };
-    let client = request.peer_addr().map(|peer| peer.ip());
-    desk.note(&asked, &reply, &Circumstances { client, began, ended: Instant::now() }, |_| ());
+    let client = request.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
+    desk.note(&asked, &reply, &Circumstances { client: &client, began, ended: Instant::now() }, |_| ());
     response(reply)
 }
 

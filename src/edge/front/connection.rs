@@ -60,7 +60,8 @@ pub enum Rest<S> {
 pub struct Connection<S> {
     stream: S,
     desk: Rc<Desk>,
-    client: Option<IpAddr>,
+    /// Its address, as the access log has it.
+    client: String,
     /// Read, not answered.
     read: BytesMut,
     waiting: Waiting,
@@ -77,6 +78,7 @@ enum Next {
 
 impl<S: AsyncRead + Outgoing> Connection<S> {
     pub fn new(stream: S, desk: Rc<Desk>, client: Option<IpAddr>) -> Self {
+        let client = client.map(|address| address.to_string()).unwrap_or_default();
         let waiting = Waiting::new(Arc::clone(&desk.stopping));
         let (read, head, now) = (BytesMut::new(), Vec::with_capacity(1024), Instant::now());
         Self { stream, desk, client, read, waiting, now, head }
@@ -147,7 +149,7 @@ impl<S: AsyncRead + Outgoing> Connection<S> {
         closes: bool,
     ) -> io::Result<()> {
         self.head.clear();
-        self.desk.note(request, &reply, &Circumstances { client: self.client, began, ended }, |date| {
+        self.desk.note(request, &reply, &Circumstances { client: &self.client, began, ended }, |date| {
             write_head(&mut self.head, &reply, date, closes);
         });
         let is_head = reply.manner.is_head;
@@ -233,7 +235,7 @@ impl Desk {
         &self,
         request: &Request<'_>,
         reply: &Reply,
-        circumstances: &Circumstances,
+        circumstances: &Circumstances<'_>,
         with_date: impl FnOnce(&[u8]),
     ) {
         self.tally.count(reply);

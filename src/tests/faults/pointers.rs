@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 const MOVES: usize = 50;
+const MOVES_UNDER_LOAD: usize = 200;
 /// Moved through in turn, so that an older page can be told from a newer one.
 const VERSIONS: usize = 5;
 const PROMISE: Duration = Duration::from_millis(300);
@@ -30,13 +31,18 @@ struct Watched {
 }
 
 impl Watcher {
-    fn start(client: Client, edge: String) -> Self {
+    fn start(client: Client, edge: String, ids: Vec<String>) -> Self {
         let state = Arc::new(Mutex::new(Watched::default()));
         let seen = state.clone();
         let looking = tokio::spawn(async move {
             loop {
                 let answer = look(&client, &edge).await;
-                seen.lock().unwrap().note(answer);
+                // Fields of one deployment and the file of another would be a mix.
+                let whole = answer.and_then(|(version, deployment)| match ids[version] == deployment {
+                    true => Ok(version),
+                    false => Err(format!("version {version} as {deployment}")),
+                });
+                seen.lock().unwrap().note(whole);
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
@@ -72,13 +78,19 @@ impl Watched {
     }
 }
 
-async fn look(client: &Client, edge: &str) -> Result<usize, String> {
+/// The version that an edge shows, and the deployment that it names.
+async fn look(client: &Client, edge: &str) -> Result<(usize, String), String> {
     let asked = client.get(format!("{edge}/")).header("host", "moved.localhost").send();
     let response = asked.await.map_err(|error| format!("{error:?}"))?;
     let status = response.status();
+    let deployment = response.headers().get("x-gv-deployment").map(|id| id.to_str().unwrap().to_owned());
     let text = response.text().await.map_err(|error| format!("{error:?}"))?;
     let version = text.strip_prefix("version ").and_then(|version| version.parse().ok());
-    version.ok_or_else(|| format!("{status} {text}"))
+    version.zip(deployment).ok_or_else(|| format!("{status} {text}"))
+}
+
+async fn shown(client: &Client, edge: &str) -> Result<usize, String> {
+    look(client, edge).await.map(|(version, _)| version)
 }
 
 async fn versions(fleet: &Fleet) -> Vec<String> {
@@ -100,15 +112,16 @@ async fn move_to(fleet: &Fleet, id: &str, turn: usize) -> Value {
     }
 }
 
-async fn expect_moves_seen(fleet: &Fleet, when: &str) {
+async fn expect_moves_seen(fleet: &Fleet, moves: usize, when: &str) {
     let ids = versions(fleet).await;
     let edges = fleet.edges.iter().flat_map(|edge| [edge.url(), edge.url()]);
-    let watchers: Vec<_> = edges.map(|edge| Watcher::start(fleet.client.clone(), edge)).collect();
+    let watchers: Vec<_> =
+        edges.map(|edge| Watcher::start(fleet.client.clone(), edge, ids.clone())).collect();
     for watcher in &watchers {
         watcher.shows(VERSIONS - 1).await;
     }
     let (mut from_call, mut from_answer) = (Vec::new(), Vec::new());
-    for turn in 0..MOVES {
+    for turn in 0..moves {
         let version = turn % VERSIONS;
         let called = Instant::now();
         move_to(fleet, &ids[version], turn).await;
@@ -125,7 +138,7 @@ async fn expect_moves_seen(fleet: &Fleet, when: &str) {
     let [call_50, call_99] = [50, 99].map(|percent| percentile(from_call.clone(), percent));
     let answer_99 = percentile(from_answer, 99);
     println!(
-        "{when}: {MOVES} moves, {looks} looks; seen {call_50:?} (median) and {call_99:?} (p99) after the call, \
+        "{when}: {moves} moves, {looks} looks; seen {call_50:?} (median) and {call_99:?} (p99) after the call, \
          {answer_99:?} (p99) after its answer"
     );
     for watcher in &watchers {
@@ -138,7 +151,7 @@ async fn expect_moves_seen(fleet: &Fleet, when: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn promotions_and_rollbacks_are_seen_by_every_edge_at_once() {
     let fleet = Fleet::start(Size { apis: 1, workers: 1, edges: 2 }).await;
-    expect_moves_seen(&fleet, "calm").await;
+    expect_moves_seen(&fleet, MOVES, "calm").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +159,7 @@ async fn promotions_and_rollbacks_are_seen_at_once_under_load_too() {
     let fleet = Fleet::start(Size { apis: 1, workers: 1, edges: 2 }).await;
     let known = Site::publish(&fleet, "known", "one", 20).await;
     let load = Load::start(&fleet, known.pages(), Vec::new()).await;
-    expect_moves_seen(&fleet, "under load").await;
+    expect_moves_seen(&fleet, MOVES_UNDER_LOAD, "under load").await;
     load.seen().expect_right("while pointers move");
 }
 
@@ -156,7 +169,7 @@ async fn a_move_whose_notice_is_lost_is_seen_when_the_pointers_lifetime_ends() {
     let fleet = Fleet::start(Size { apis: 1, workers: 1, edges: 2 }).await;
     let ids = versions(&fleet).await;
     for edge in &fleet.edges {
-        assert_eq!(look(&fleet.client, &edge.url()).await, Ok(VERSIONS - 1));
+        assert_eq!(shown(&fleet.client, &edge.url()).await, Ok(VERSIONS - 1));
     }
     for mode in [Mode::Refuse, Mode::Silent] {
         for (turn, version) in [(0, 0), (1, VERSIONS - 1)] {
@@ -164,7 +177,7 @@ async fn a_move_whose_notice_is_lost_is_seen_when_the_pointers_lifetime_ends() {
             let called = Instant::now();
             move_to(&fleet, &ids[version], turn).await;
             for edge in &fleet.edges {
-                let moved = async || look(&fleet.client, &edge.url()).await == Ok(version);
+                let moved = async || shown(&fleet.client, &edge.url()).await == Ok(version);
                 super::eventually("it is seen", Duration::from_secs(5) + super::GRACE, moved).await;
             }
             println!("{mode:?}: seen {:?} after the call", called.elapsed());
@@ -179,7 +192,7 @@ async fn a_move_that_is_made_while_storage_is_away_is_seen_soon_after_it_is_back
     let fleet = Fleet::start(Size { apis: 1, workers: 1, edges: 2 }).await;
     let ids = versions(&fleet).await;
     for edge in &fleet.edges {
-        assert_eq!(look(&fleet.client, &edge.url()).await, Ok(VERSIONS - 1));
+        assert_eq!(shown(&fleet.client, &edge.url()).await, Ok(VERSIONS - 1));
     }
     for (mode, version) in [(Mode::Refuse, 1), (Mode::Silent, 3)] {
         fleet.services.s3.door.set(mode);
@@ -190,7 +203,7 @@ async fn a_move_that_is_made_while_storage_is_away_is_seen_soon_after_it_is_back
         fleet.services.s3.door.set(Mode::Pass);
         let back = Instant::now();
         for edge in &fleet.edges {
-            let moved = async || look(&fleet.client, &edge.url()).await == Ok(version);
+            let moved = async || shown(&fleet.client, &edge.url()).await == Ok(version);
             super::eventually("it is seen", Duration::from_secs(15), moved).await;
         }
         println!("{mode:?}: seen {:?} after storage was back", back.elapsed());
