@@ -118,7 +118,7 @@ impl Edge {
             && let Some(found) = find(&earlier, file)
         {
             let shown = Shown { manifest: &earlier, answer: &answer, kept_under: None };
-            return self.file(request, manner, &shown, &path, found).await;
+            return self.shown(request, manner, &shown, &Answering::file(&path, found)).await;
         }
         // What is lost may come back with another host's past, or once that can be read.
         let kept_under = lost.is_none().then_some(manifest.deployment);
@@ -130,9 +130,13 @@ impl Edge {
                 Ok(manner.clone().own(*status, fields, Bytes::new()))
             }
             _ if !request.method.reads() => Ok(manner.clone().page(pages::METHOD_NOT_ALLOWED)),
-            Outcome::File(found) => self.file(request, manner, &shown, &path, *found).await,
+            Outcome::File(found) => {
+                self.shown(request, manner, &shown, &Answering::file(&path, *found)).await
+            }
             Outcome::Page { status, found } => {
-                self.error_page(request, manner, &shown, *status, *found).await
+                // Neither conditions nor ranges apply to it.
+                let answering = Answering { status: *status, lifetime: NO_STORE, found: *found };
+                self.shown(request, manner, &shown, &answering).await
             }
             Outcome::Nothing { status } => {
                 let page = pages::missing(*status);
@@ -142,34 +146,6 @@ impl Edge {
             }
             Outcome::Moved { .. } | Outcome::TooCostly => Ok(manner.clone().page(pages::TOO_LONG)),
         }
-    }
-
-    async fn file(
-        &self,
-        request: &Request<'_>,
-        manner: &mut Manner,
-        shown: &Shown<'_>,
-        asked: &RequestPath<'_>,
-        found: Found<'_>,
-    ) -> Result<Reply, Failure> {
-        // Under another address than its own, a name's hash says nothing: the next deployment may
-        // show another file there.
-        let lasts = asked.file() == Some(found.path) && is_fingerprinted(found.path);
-        let lifetime = if lasts { FOR_EVER } else { REVALIDATE };
-        self.shown(request, manner, shown, &Answering { status: 200, lifetime, found }).await
-    }
-
-    /// The site's own page for what is not there, or what a rule shows with a status of its own.
-    /// Neither conditions nor ranges apply to it.
-    async fn error_page(
-        &self,
-        request: &Request<'_>,
-        manner: &mut Manner,
-        shown: &Shown<'_>,
-        status: u16,
-        found: Found<'_>,
-    ) -> Result<Reply, Failure> {
-        self.shown(request, manner, shown, &Answering { status, lifetime: NO_STORE, found }).await
     }
 
     async fn shown(
@@ -294,6 +270,15 @@ struct Answering<'m> {
     status: u16,
     lifetime: &'static str,
     found: Found<'m>,
+}
+
+impl<'m> Answering<'m> {
+    fn file(asked: &RequestPath<'_>, found: Found<'m>) -> Self {
+        // Under another address than its own, a name's hash says nothing: the next deployment may
+        // show another file there.
+        let lasts = asked.file() == Some(found.path) && is_fingerprinted(found.path);
+        Self { status: 200, lifetime: if lasts { FOR_EVER } else { REVALIDATE }, found }
+    }
 }
 
 fn manner(request: &Request<'_>, sighting: Sighting) -> Manner {

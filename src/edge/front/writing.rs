@@ -21,6 +21,29 @@ const LEAST_RATE: u64 = 4096;
 /// Bodies of so many bytes are copied behind their head: one piece costs less than two.
 const COPIED: usize = 16 * 1024;
 
+/// How long a client may take for a body that is held for it.
+struct Patience {
+    at_most: Duration,
+    /// `None`: no part of it was left over yet. All of it at once is the rule, and then no clock is
+    /// asked.
+    last: Option<Instant>,
+}
+
+impl Patience {
+    fn of(bytes: u64) -> Self {
+        Self { at_most: STALL + Duration::from_secs(bytes / LEAST_RATE), last: None }
+    }
+
+    fn begin(&mut self) {
+        self.last.get_or_insert_with(|| Instant::now() + self.at_most);
+    }
+
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        (now + STALL).min(self.last.unwrap_or(now + self.at_most))
+    }
+}
+
 /// Writes the head of an answer into `head`, which is empty.
 pub fn write_head(head: &mut Vec<u8>, reply: &Reply, date_line: &[u8], closes: bool) {
     match reply.status {
@@ -87,24 +110,25 @@ async fn write_all(
     mut head: &[u8],
     mut body: Bytes,
 ) -> io::Result<()> {
-    let at_most = STALL + Duration::from_secs(body.len() as u64 / LEAST_RATE);
-    let mut last = None;
+    let mut patience = Patience::of(body.len() as u64);
     while !head.is_empty() || !body.is_empty() {
-        let deadline = || {
-            let now = Instant::now();
-            (now + STALL).min(last.unwrap_or(now + at_most))
-        };
-        let writing = waiting.until(deadline, false, |context| {
-            let stream = Pin::new(&mut *stream);
-            let written = match (head.is_empty(), body.is_empty()) {
-                (true, _) => ready!(stream.poll_write(context, &body)),
-                (false, true) => ready!(stream.poll_write(context, head)),
-                (false, false) => {
-                    ready!(stream.poll_write_vectored(context, &[IoSlice::new(head), IoSlice::new(&body)]))
-                }
-            };
-            std::task::Poll::Ready(written)
-        });
+        let writing = waiting.until(
+            || patience.deadline(),
+            false,
+            |context| {
+                let stream = Pin::new(&mut *stream);
+                let written = match (head.is_empty(), body.is_empty()) {
+                    (true, _) => ready!(stream.poll_write(context, &body)),
+                    (false, true) => ready!(stream.poll_write(context, head)),
+                    (false, false) => {
+                        ready!(
+                            stream.poll_write_vectored(context, &[IoSlice::new(head), IoSlice::new(&body)])
+                        )
+                    }
+                };
+                std::task::Poll::Ready(written)
+            },
+        );
         let written = writing.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
@@ -112,9 +136,8 @@ async fn write_all(
         let of_head = written.min(head.len());
         head = &head[of_head..];
         body.advance(written - of_head);
-        // All of it at once is the rule: then no clock is asked.
-        if !body.is_empty() && last.is_none() {
-            last = Some(Instant::now() + at_most);
+        if !body.is_empty() {
+            patience.begin();
         }
     }
     Ok(())
@@ -127,25 +150,24 @@ async fn write_pages(
     pages: &Pages,
     mut range: Range<u64>,
 ) -> io::Result<()> {
-    let at_most = STALL + Duration::from_secs((range.end - range.start) / LEAST_RATE);
-    let mut last = None;
+    let mut patience = Patience::of(range.end - range.start);
     while !head.is_empty() || !range.is_empty() {
-        let deadline = || {
-            let now = Instant::now();
-            (now + STALL).min(last.unwrap_or(now + at_most))
-        };
         let is_of_head = !head.is_empty();
-        let writing = waiting.until(deadline, false, |context| match is_of_head {
-            true => stream.poll_write_more(context, head),
-            false => stream.poll_write_pages(context, pages, &range),
-        });
+        let writing = waiting.until(
+            || patience.deadline(),
+            false,
+            |context| match is_of_head {
+                true => stream.poll_write_more(context, head),
+                false => stream.poll_write_pages(context, pages, &range),
+            },
+        );
         match writing.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             written if is_of_head => head = &head[written..],
             written => range.start += written as u64,
         }
-        if !range.is_empty() && last.is_none() && !is_of_head {
-            last = Some(Instant::now() + at_most);
+        if !range.is_empty() && !is_of_head {
+            patience.begin();
         }
     }
     Ok(())
