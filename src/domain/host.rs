@@ -313,8 +313,8 @@ mod tests {
         let seen = |pointer: &Pointer| {
             pointer.earlier.iter().map(|one| (one.target.clone(), one.replaced_at)).collect::<Vec<_>>()
         };
-        assert_eq!(seen(&two), [(one.target.clone().unwrap(), at(0))]);
-        assert_eq!(seen(&back), [(two.target.clone().unwrap(), at(1))], "what is shown is not earlier");
+        assert_eq!(seen(&two), [(one.target.unwrap(), at(0))]);
+        assert_eq!(seen(&back), [(two.target.unwrap(), at(1))], "what is shown is not earlier");
         let late = pointer(4).succeeding(&back, at(24), day);
         assert_eq!(seen(&late).len(), 2);
         assert_eq!(

@@ -85,7 +85,7 @@ pub async fn send(
             }
         }
         FileBody::Pages(pages, range) if !is_head => {
-            write_pages(stream, waiting, head, &pages, range).await?
+            write_pages(stream, waiting, head, &pages, range).await?;
         }
         FileBody::Stream(_, mut pieces) if !is_head => {
             let mut first: &[u8] = head;

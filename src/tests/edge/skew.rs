@@ -1,12 +1,14 @@
 //! A page that was opened before a deployment still loads its chunks.
 
 use super::{Running, pointer_to};
+use gv::adapters::clock::SystemClock;
 use gv::domain::digest::Digest;
 use gv::domain::host::Earlier;
 use gv::domain::host::HostKind::Production;
 use gv::domain::manifest::Manifest;
 use gv::ports::blobs::Key;
-use time::{Duration, OffsetDateTime};
+use gv::ports::clock::Clock as _;
+use time::Duration;
 
 const CHUNK: &str = "assets/index-BkT7aQ2x.js";
 
@@ -14,7 +16,7 @@ const CHUNK: &str = "assets/index-BkT7aQ2x.js";
 async fn replace(edge: &Running, earlier: &Manifest, present: &Manifest, ago: Duration) {
     let mut pointer = pointer_to(("blog.localhost", 9, Production), present);
     let target = pointer_to(("blog.localhost", 1, Production), earlier).target.unwrap();
-    pointer.earlier = vec![Earlier { target, replaced_at: OffsetDateTime::now_utc() - ago }];
+    pointer.earlier = vec![Earlier { target, replaced_at: SystemClock.now() - ago }];
     edge.store(&Key::host(&pointer.host), &serde_json::to_vec(&pointer).unwrap()).await;
 }
 
