@@ -26,7 +26,8 @@ from renderings import (
     merged,
 )
 
-CHART_SETS = {"data_dir", "api.listen", "edge.listen", "ops.listen", "worker.dir"}
+# TLS ends before the pods, at the ingress.
+CHART_SETS = {"data_dir", "api.listen", "edge.listen", "edge.tls_listen", "edge.tls_cert", "edge.tls_key", "ops.listen", "worker.dir"}
 SECRET_KEYS = {"database.url", "queue.url", "cache.url", "blobs.access_key", "blobs.secret_key", "auth.signing_keys"}
 
 
