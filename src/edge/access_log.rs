@@ -22,6 +22,13 @@ const WAITING: usize = 64;
 const FULL: usize = 64 * 1024;
 /// Of one text that a visitor sent, in bytes.
 const MAX_TEXT: usize = 512;
+/// Fields of a request that are told, and as what.
+const FIELDS: [(&str, &str); 4] = [
+    ("host", "host"),
+    ("referer", "referer"),
+    ("user-agent", "user_agent"),
+    ("x-forwarded-for", "forwarded_for"),
+];
 /// How often the file is looked for under its name, since log rotation moves it away.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 
@@ -160,24 +167,13 @@ impl Lines {
         line.extend_from_slice(b"\",\"target\":\"");
         write_text(line, request.target.as_bytes());
         line.push(b'"');
-        let mut told: [&str; 4] = [""; 4];
+        let mut told = [false; FIELDS.len()];
         for field in request.fields {
-            let name = field.name;
-            let key = match name.len() {
-                4 if name.eq_ignore_ascii_case("host") => "host",
-                7 if name.eq_ignore_ascii_case("referer") => "referer",
-                10 if name.eq_ignore_ascii_case("user-agent") => "user_agent",
-                15 if name.eq_ignore_ascii_case("x-forwarded-for") => "forwarded_for",
-                _ => continue,
-            };
+            let known = FIELDS.iter().position(|(name, _)| field.name.eq_ignore_ascii_case(name));
             // A field that is sent again is no second key.
-            let Some(place) = told.iter_mut().find(|told| told.is_empty() || **told == key) else { continue };
-            if *place == key {
-                continue;
-            }
-            *place = key;
+            let Some(at) = known.filter(|at| !std::mem::replace(&mut told[*at], true)) else { continue };
             line.extend_from_slice(b",\"");
-            line.extend_from_slice(key.as_bytes());
+            line.extend_from_slice(FIELDS[at].1.as_bytes());
             line.extend_from_slice(b"\":\"");
             write_text(line, field.value);
             line.push(b'"');

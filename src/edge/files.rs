@@ -82,19 +82,16 @@ impl FileRef {
 
     /// Whether these bytes are the file.
     pub fn is(&self, bytes: &[u8]) -> bool {
-        bytes.len() as u64 == self.len
-            && match &self.coding {
-                None => Digest::of(bytes) == self.digest,
-                Some((_, check)) => CodedCheck::of(bytes) == *check,
-            }
+        bytes.len() as u64 == self.len && self.expected().is(Digest::of(bytes))
     }
 
     /// The digest that a range of the file must have, where it is known: that of the whole.
     pub fn digest_of(&self, range: &Range<u64>) -> Option<Expected> {
-        (*range == (0..self.len)).then_some(match self.coding {
-            None => Expected::Whole(self.digest),
-            Some((_, check)) => Expected::Coded(check),
-        })
+        (*range == (0..self.len)).then(|| self.expected())
+    }
+
+    fn expected(&self) -> Expected {
+        self.coding.map_or(Expected::Whole(self.digest), |(_, check)| Expected::Coded(check))
     }
 
     /// In the shared cache and on disk: unique, and a file's name.

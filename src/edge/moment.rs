@@ -16,9 +16,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// One thread's own: it remembers the second that it told last.
 pub struct Moments {
     clock: Arc<dyn Clock>,
-    /// When `second` began, by both clocks.
+    /// When the second began that is told, by the clock that only goes on.
     began: Instant,
-    second: OffsetDateTime,
     date_line: Vec<u8>,
     log_prefix: Vec<u8>,
 }
@@ -29,7 +28,6 @@ impl Moments {
         let mut moments = Self {
             clock,
             began: Instant::now(),
-            second: now,
             date_line: Vec::with_capacity(48),
             log_prefix: Vec::with_capacity(32),
         };
@@ -40,7 +38,6 @@ impl Moments {
     fn tell(&mut self, now: OffsetDateTime) {
         let into_second = Duration::from_nanos(u64::from(now.nanosecond()));
         self.began = Instant::now().checked_sub(into_second).unwrap_or_else(Instant::now);
-        self.second = now;
         self.date_line.clear();
         self.date_line.extend_from_slice(b"Date: ");
         // A vector takes whatever is written, and every moment can be told so.

@@ -21,6 +21,7 @@ use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 /// How long downloads may go on after the stop, in seconds.
@@ -67,11 +68,16 @@ pub async fn serve(
         .shutdown_signal(stop.clone().cancelled_owned());
     let address = listeners.plain.local_addr()?;
     let plain = house.clone();
-    server = server.listen("edge", listeners.plain, move || plain.clone().plain(address))?;
+    server = server.listen("edge", listeners.plain, move || {
+        plain.clone().serving(address, |stream| std::future::ready(Some(stream)))
+    })?;
     if let Some(listener) = listeners.tls {
         let files = settings.tls.context("a listener for TLS needs a certificate")?;
         let (acceptor, address, tls) = (files.acceptor()?, listener.local_addr()?, house.clone());
-        server = server.listen("edge-tls", listener, move || tls.clone().tls(acceptor.clone(), address))?;
+        server = server.listen("edge-tls", listener, move || {
+            let acceptor = acceptor.clone();
+            tls.clone().serving(address, move |stream| handshake(acceptor.clone(), stream))
+        })?;
     }
     let ending = async {
         stop.cancelled().await;
@@ -127,59 +133,41 @@ impl House {
         desk
     }
 
-    fn plain(
+    /// Serves a listener whose connections become streams by `accept`; `None`: they do not.
+    fn serving<S, F>(
         self,
         address: SocketAddr,
-    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
+        accept: impl Fn(TcpStream) -> F + Clone + 'static,
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()>
+    where
+        S: AsyncRead + Outgoing + 'static,
+        F: Future<Output = Option<S>>,
+    {
         fn_factory(move || {
-            let house = self.clone();
-            async move {
-                let stop = house.stop.clone();
-                let desk = house.desk();
-                let unusual = unusual::service::<Rewound<TcpStream>>(Rc::clone(&desk), stop, address);
-                let unusual = Rc::new(unusual.new_service(()).await?);
-                Ok(fn_service(move |stream: TcpStream| {
-                    let (desk, unusual) = (Rc::clone(&desk), Rc::clone(&unusual));
-                    async move {
-                        prepare(&stream);
-                        let peer = stream.peer_addr().ok();
-                        converse(stream, desk, &*unusual, peer).await;
-                        Ok::<_, ()>(())
-                    }
-                }))
-            }
-        })
-    }
-
-    fn tls(
-        self,
-        acceptor: TlsAcceptor,
-        address: SocketAddr,
-    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
-        fn_factory(move || {
-            let (house, acceptor) = (self.clone(), acceptor.clone());
+            let (house, accept) = (self.clone(), accept.clone());
             async move {
                 let stop = house.stop.clone();
                 let desk = house.desk();
                 let unusual = unusual::service(Rc::clone(&desk), stop, address);
                 let unusual = Rc::new(unusual.new_service(()).await?);
                 Ok(fn_service(move |stream: TcpStream| {
-                    let (desk, unusual) = (Rc::clone(&desk), Rc::clone(&unusual));
-                    let acceptor = acceptor.clone();
+                    let (desk, unusual, accept) = (Rc::clone(&desk), Rc::clone(&unusual), accept.clone());
                     async move {
                         prepare(&stream);
                         let peer = stream.peer_addr().ok();
-                        let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await
-                        else {
-                            return Ok(());
-                        };
-                        converse(stream, desk, &*unusual, peer).await;
+                        if let Some(stream) = accept(stream).await {
+                            converse(stream, desk, &*unusual, peer).await;
+                        }
                         Ok::<_, ()>(())
                     }
                 }))
             }
         })
     }
+}
+
+async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+    tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.ok()?.ok()
 }
 
 fn prepare(stream: &TcpStream) {

@@ -17,7 +17,7 @@ use crate::ports::error::StoreError;
 use crate::worker::collect::{CollectedFile, Origin};
 use crate::worker::encode::{Effort, encode};
 use crate::worker::inside::Inside;
-use crate::worker::upload::{amount, files_of, put_all};
+use crate::worker::upload::{amount, batches, files_of, put_all};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
@@ -30,8 +30,6 @@ use tokio_util::sync::CancellationToken;
 /// What a file has that is coded, in bytes. A smaller one is a packet of the network in any case; a
 /// larger one is no page, and would be held in memory whole.
 const SIZES: std::ops::RangeInclusive<u64> = 1024..=16 * 1024 * 1024;
-/// Bytes of files that are coded at once, and held in memory meanwhile with what becomes of them.
-const BATCH_BYTES: u64 = 64 * 1024 * 1024;
 /// How long the previous manifest may take: without it there is more to do, that is all.
 const PREVIOUS: Duration = Duration::from_secs(5);
 
@@ -106,7 +104,8 @@ pub async fn store(
     // Dropped, the encoders stop.
     let stop = stop.child_token();
     let _guard = stop.clone().drop_guard();
-    for batch in batches(new) {
+    // What is coded at once is held in memory meanwhile, with what becomes of it.
+    for batch in batches(new, usize::MAX, |raw| raw.size) {
         let (place, stop) = (Arc::clone(&place), stop.clone());
         let made = tokio::task::spawn_blocking(move || encode_all(&batch, &place, effort, &stop)).await;
         let made = made.unwrap_or_else(|error| {
@@ -230,23 +229,6 @@ fn encode_all(batch: &[Raw], place: &Place, effort: Effort, stop: &CancellationT
     })
 }
 
-/// In their order, of [`BATCH_BYTES`] at most each.
-fn batches(files: Vec<Raw>) -> Vec<Vec<Raw>> {
-    let mut batches: Vec<Vec<Raw>> = Vec::new();
-    let mut bytes = 0;
-    for file in files {
-        bytes += file.size;
-        match batches.last_mut() {
-            Some(batch) if bytes <= BATCH_BYTES => batch.push(file),
-            _ => {
-                bytes = file.size;
-                batches.push(vec![file]);
-            }
-        }
-    }
-    batches
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,7 +283,10 @@ mod tests {
     fn not_more_than_a_batch_is_held_at_once() {
         let file = |size: u64| Raw { size, ..raw("a", b"") };
         let sizes = |sizes: &[u64]| {
-            batches(sizes.iter().map(|size| file(*size)).collect()).iter().map(Vec::len).collect::<Vec<_>>()
+            batches(sizes.iter().map(|size| file(*size)).collect(), usize::MAX, |raw| raw.size)
+                .iter()
+                .map(Vec::len)
+                .collect::<Vec<_>>()
         };
         assert_eq!(sizes(&[16 << 20; 9]), [4, 4, 1]);
         assert_eq!(sizes(&[1; 1000]), [1000]);

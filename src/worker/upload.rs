@@ -105,7 +105,7 @@ pub async fn store_files(
 /// Stores objects in batches; between them `say` is told how many are stored.
 pub async fn put_all(app: &App, objects: Vec<(Key, Body)>, say: impl Fn(usize)) -> Result<(), StoreError> {
     let mut stored = 0;
-    for batch in batches(objects) {
+    for batch in batches(objects, BATCH_OBJECTS, |(_, body)| body.len()) {
         if stored > 0 {
             say(stored);
         }
@@ -186,19 +186,20 @@ fn body(file: &CollectedFile, folder: &Path) -> Body {
     }
 }
 
-fn batches(objects: Vec<(Key, Body)>) -> Vec<Vec<(Key, Body)>> {
-    let mut batches: Vec<Vec<(Key, Body)>> = Vec::new();
+/// In their order, of so many things and [`BATCH_BYTES`] at most each.
+pub fn batches<T>(things: Vec<T>, most: usize, bytes_of: impl Fn(&T) -> u64) -> Vec<Vec<T>> {
+    let mut batches: Vec<Vec<T>> = Vec::new();
     let mut bytes = 0;
-    for object in objects {
-        let len = object.1.len();
+    for thing in things {
+        let len = bytes_of(&thing);
         match batches.last_mut() {
-            Some(batch) if batch.len() < BATCH_OBJECTS && bytes + len <= BATCH_BYTES => {
+            Some(batch) if batch.len() < most && bytes + len <= BATCH_BYTES => {
                 bytes += len;
-                batch.push(object);
+                batch.push(thing);
             }
             _ => {
                 bytes = len;
-                batches.push(vec![object]);
+                batches.push(vec![thing]);
             }
         }
     }
@@ -231,7 +232,8 @@ mod tests {
         let object =
             |len: u64| (Key::blob(account, &Digest::of(b"")), Body::File { path: PathBuf::new(), len });
         let counts = |lens: Vec<u64>| {
-            batches(lens.into_iter().map(object).collect()).iter().map(Vec::len).collect::<Vec<_>>()
+            let objects = lens.into_iter().map(object).collect();
+            batches(objects, BATCH_OBJECTS, |(_, body)| body.len()).iter().map(Vec::len).collect::<Vec<_>>()
         };
         assert_eq!(counts(vec![1; 1100]), [512, 512, 76]);
         assert_eq!(counts(vec![BATCH_BYTES * 2, 1, BATCH_BYTES, 1]), [1, 1, 1, 1]);

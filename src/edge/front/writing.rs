@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::pin::Pin;
-use std::task::ready;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// A client that takes nothing for so long is gone.
@@ -104,6 +104,19 @@ pub async fn send(
     flushed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
+/// One step of writing, of at least a byte.
+async fn step(
+    waiting: &mut Waiting,
+    patience: &Patience,
+    write: impl FnMut(&mut Context<'_>) -> Poll<io::Result<usize>>,
+) -> io::Result<usize> {
+    match waiting.until(|| patience.deadline(), false, write).await {
+        Ok(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
+        Ok(written) => written,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
 async fn write_all(
     stream: &mut impl Outgoing,
     waiting: &mut Waiting,
@@ -112,27 +125,17 @@ async fn write_all(
 ) -> io::Result<()> {
     let mut patience = Patience::of(body.len() as u64);
     while !head.is_empty() || !body.is_empty() {
-        let writing = waiting.until(
-            || patience.deadline(),
-            false,
-            |context| {
-                let stream = Pin::new(&mut *stream);
-                let written = match (head.is_empty(), body.is_empty()) {
-                    (true, _) => ready!(stream.poll_write(context, &body)),
-                    (false, true) => ready!(stream.poll_write(context, head)),
-                    (false, false) => {
-                        ready!(
-                            stream.poll_write_vectored(context, &[IoSlice::new(head), IoSlice::new(&body)])
-                        )
-                    }
-                };
-                std::task::Poll::Ready(written)
-            },
-        );
-        let written = writing.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
+        let write = |context: &mut Context<'_>| {
+            let stream = Pin::new(&mut *stream);
+            match (head.is_empty(), body.is_empty()) {
+                (true, _) => stream.poll_write(context, &body),
+                (false, true) => stream.poll_write(context, head),
+                (false, false) => {
+                    stream.poll_write_vectored(context, &[IoSlice::new(head), IoSlice::new(&body)])
+                }
+            }
+        };
+        let written = step(waiting, &patience, write).await?;
         let of_head = written.min(head.len());
         head = &head[of_head..];
         body.advance(written - of_head);
@@ -151,24 +154,14 @@ async fn write_pages(
     mut range: Range<u64>,
 ) -> io::Result<()> {
     let mut patience = Patience::of(range.end - range.start);
-    while !head.is_empty() || !range.is_empty() {
-        let is_of_head = !head.is_empty();
-        let writing = waiting.until(
-            || patience.deadline(),
-            false,
-            |context| match is_of_head {
-                true => stream.poll_write_more(context, head),
-                false => stream.poll_write_pages(context, pages, &range),
-            },
-        );
-        match writing.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            written if is_of_head => head = &head[written..],
-            written => range.start += written as u64,
-        }
-        if !range.is_empty() && !is_of_head {
-            patience.begin();
-        }
+    while !head.is_empty() {
+        let written = step(waiting, &patience, |context| stream.poll_write_more(context, head)).await?;
+        head = &head[written..];
+    }
+    while !range.is_empty() {
+        let write = |context: &mut Context<'_>| stream.poll_write_pages(context, pages, &range);
+        range.start += step(waiting, &patience, write).await? as u64;
+        patience.begin();
     }
     Ok(())
 }
