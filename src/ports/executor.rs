@@ -34,8 +34,13 @@ pub trait Executor: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Job {
     pub deployment: DeploymentId,
-    /// The deployment's own folder: all that the command may write to.
+    /// The deployment's own folder: all that the command may write to, beside `caches`.
     pub workspace: PathBuf,
+    /// Folders outside the workspace that the command may read and run programs from: tools that
+    /// the worker brings. They have the same paths for the command.
+    pub tools: Vec<PathBuf>,
+    /// Folders outside the workspace that the command may write to, too: the project's caches.
+    pub caches: Vec<PathBuf>,
     /// Where the command starts: absolute, inside the workspace.
     pub dir: PathBuf,
     /// Program and arguments. A program without `/` is looked up in the PATH of `env`.

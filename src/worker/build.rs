@@ -79,6 +79,8 @@ impl Build<'_> {
         let job = Job {
             deployment: self.deployment,
             workspace: self.workspace.root().to_owned(),
+            tools: Vec::new(),
+            caches: Vec::new(),
             dir: self.workspace.source().join(&command.folder),
             // The person's own command line, in the shell of the person's own build.
             command: ["sh", "-c", line].map(str::to_owned).into(),

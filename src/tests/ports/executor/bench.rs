@@ -42,6 +42,8 @@ impl Bench {
         Job {
             deployment: DeploymentId::new(OffsetDateTime::UNIX_EPOCH, &mut rand::rng()),
             workspace: self.workspace(),
+            tools: Vec::new(),
+            caches: Vec::new(),
             dir: self.workspace(),
             command: command.iter().map(ToString::to_string).collect(),
             env: vec![("PATH".to_owned(), PATH.to_owned())],
