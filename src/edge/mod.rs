@@ -26,6 +26,7 @@ mod reply;
 mod request;
 mod rules;
 mod server;
+mod site;
 mod site_counters;
 mod site_host;
 mod skew;
@@ -117,9 +118,9 @@ impl Edge {
     fn new(ports: &EdgePorts, settings: &EdgeSettings, runtime: &Handle) -> anyhow::Result<Self> {
         describe_metrics();
         let layers = Layers::new(ports, runtime.clone());
-        // A quarter for manifests: a site of 50,000 files takes about 8 MB of it; an eighth for
-        // answers, of which 256 MB hold some 40,000.
-        let (for_manifests, for_ready) = (settings.memory_bytes / 4, settings.memory_bytes / 8);
+        // A quarter for manifests: a site of 50,000 files takes about 8 MB of it; another for
+        // answers with their small bodies.
+        let (for_manifests, for_ready) = (settings.memory_bytes / 4, settings.memory_bytes / 4);
         let disk = match &settings.disk {
             Some(disk) => Some(Disk::open(&disk.dir, disk.bytes)?),
             None => None,

@@ -5,8 +5,7 @@
 
 use crate::domain::host::HostKind;
 use crate::domain::http::accept_encoding::Accepted;
-use crate::domain::http::conditions::{Outcome as Wanted, evaluate};
-use crate::domain::id::DeploymentId;
+use crate::domain::http::conditions::{Outcome as Asking, evaluate};
 use crate::domain::manifest::Manifest;
 use crate::domain::media_type::is_compressible;
 use crate::domain::request_path::RequestPath;
@@ -21,10 +20,11 @@ use crate::edge::held::HeldFile;
 use crate::edge::layers::{Failure, Layer};
 use crate::edge::pages;
 use crate::edge::pointers::Sighting;
-use crate::edge::ready::{self, Ready};
+use crate::edge::ready::{Parts, Ready, Wanted};
 use crate::edge::reply::{FOR_EVER, FileBody, Manner, NO_STORE, REVALIDATE, Reply};
 use crate::edge::request::{Method, Request, RuleFields};
 use crate::edge::rules::dress;
+use crate::edge::site::Seen;
 use crate::edge::site_host::{SiteHost, plain_host, site_host};
 use bytes::Bytes;
 use std::ops::Range;
@@ -40,29 +40,30 @@ impl Edge {
         if !request.method.reads() {
             return None;
         }
-        let sighting = self.pointers.held(plain_host(request)?, now)?;
-        let pointer = sighting.pointer.as_deref()?;
-        let deployment = pointer.target.as_ref()?.deployment;
-        let wanted = ready::Wanted {
-            deployment,
-            is_preview: pointer.kind != HostKind::Production,
-            accepted: request.accepted(),
-            path: request.path(),
+        let host = plain_host(request)?;
+        let ready = self.ready.get(&Wanted { host, path: request.path(), accepted: request.accepted() })?;
+        let layer = self.pointers.trusts(host, &ready.seen, now)?;
+        let manner = Manner {
+            is_head: request.method == Method::Head,
+            is_stale: layer == Layer::Stale,
+            layer: Some(layer),
+            deployment: Some(ready.deployment),
+            ..Manner::default()
         };
-        let ready = self.ready.get(&wanted)?;
-        let mut manner = manner(request, sighting);
-        manner.came_from(Layer::Memory);
-        manner.deployment = Some(ready.deployment);
-        let part = match self.wanted(request, &ready) {
-            Wanted::Whole => None,
-            Wanted::Part(part) => Some(part),
-            Wanted::NotModified => return Some(manner.not_modified(ready)),
-            Wanted::PreconditionFailed | Wanted::Unsatisfiable => return None,
+        let part = match asked_for(request, &ready) {
+            Asking::Whole => None,
+            Asking::Part(part) => Some(part),
+            Asking::NotModified => return Some(manner.not_modified(ready)),
+            Asking::PreconditionFailed | Asking::Unsatisfiable => return None,
         };
         let body = if manner.is_head {
             FileBody::Length(ready.file.len)
+        } else if let Some(bytes) = ready.body() {
+            part.as_ref().map_or(FileBody::OfReady, |part| cut(HeldFile::Bytes(bytes.clone()), Some(part)))
         } else {
-            cut(self.files.held(&ready.file)?, part.as_ref())
+            let held = self.files.held(&ready.file)?;
+            ready.embody(&held);
+            cut(held, part.as_ref())
         };
         Some(match part {
             None => manner.file(ready, body),
@@ -93,10 +94,10 @@ impl Edge {
             SiteHost::Malformed => return Ok(manner.clone().page(pages::BAD_REQUEST)),
         };
         let sighting = self.pointers.find(&host).await?;
-        let (layer, pointer) = (sighting.layer, sighting.pointer.clone());
+        let (layer, pointer, seen) = (sighting.layer, sighting.pointer.clone(), sighting.seen.clone());
         *manner = self::manner(request, sighting);
         manner.came_from(layer);
-        let Some(pointer) = pointer.as_deref() else {
+        let (Some(pointer), Some(seen)) = (pointer.as_deref(), seen) else {
             return Ok(manner.clone().page(pages::NO_SITE));
         };
         let Some(target) = pointer.target.as_ref() else { return Ok(manner.clone().page(pages::NO_SITE)) };
@@ -117,12 +118,13 @@ impl Edge {
             && let Some(earlier) = self.kept_of_earlier(pointer, file, &answer).await
             && let Some(found) = find(&earlier, file)
         {
-            let shown = Shown { manifest: &earlier, answer: &answer, kept_under: None };
+            let shown =
+                Shown { manifest: &earlier, answer: &answer, host: host.as_str(), seen, is_kept: false };
             return self.shown(request, manner, &shown, &Answering::file(&path, found)).await;
         }
         // What is lost may come back with another host's past, or once that can be read.
-        let kept_under = lost.is_none().then_some(manifest.deployment);
-        let shown = Shown { manifest: &manifest, answer: &answer, kept_under };
+        let is_kept = lost.is_none();
+        let shown = Shown { manifest: &manifest, answer: &answer, host: host.as_str(), seen, is_kept };
         match &answer.outcome {
             Outcome::Moved { status, location, by_rule } if request.method.reads() || *by_rule => {
                 let mut fields = manner.moved_fields(location);
@@ -156,22 +158,18 @@ impl Edge {
         answering: &Answering<'_>,
     ) -> Result<Reply, Failure> {
         manner.deployment = Some(shown.manifest.deployment);
-        let (accepted, is_preview) = (request.accepted(), manner.is_preview);
+        let wanted = Wanted { host: shown.host, path: request.path(), accepted: request.accepted() };
         let keep = |ready: &Arc<Ready>| {
-            if let Some(deployment) = shown.kept_under
-                && shown.answer.is_general
-                && self.files.is_small(&ready.file)
-            {
-                let path = request.path();
-                self.ready.keep(&ready::Wanted { deployment, is_preview, accepted, path }, ready);
+            if shown.is_kept && shown.answer.is_general && self.files.is_small(&ready.file) {
+                self.ready.keep(ready);
             }
         };
-        let ready = made_ready(manner, shown, answering, accepted);
+        let ready = made_ready(manner, shown, answering, &wanted, wanted.accepted);
         keep(&ready);
         match self.reply(request, manner, &ready).await {
             // A coding that is lost costs bytes, not the page, and no second look.
             Err(Failure::Broken) if ready.file.coding().is_some() => {
-                let plain = made_ready(manner, shown, answering, Accepted::default());
+                let plain = made_ready(manner, shown, answering, &wanted, Accepted::default());
                 keep(&plain);
                 self.reply(request, manner, &plain).await
             }
@@ -185,40 +183,35 @@ impl Edge {
         manner: &mut Manner,
         ready: &Arc<Ready>,
     ) -> Result<Reply, Failure> {
-        let part = match self.wanted(request, ready) {
-            Wanted::Whole => None,
-            Wanted::Part(part) => Some(part),
-            Wanted::NotModified => return Ok(manner.clone().not_modified(Arc::clone(ready))),
-            Wanted::PreconditionFailed => return Ok(manner.clone().page(pages::PRECONDITION_FAILED)),
-            Wanted::Unsatisfiable => return Ok(manner.clone().unsatisfiable(ready.file.len)),
+        let part = match asked_for(request, ready) {
+            Asking::Whole => None,
+            Asking::Part(part) => Some(part),
+            Asking::NotModified => return Ok(manner.clone().not_modified(Arc::clone(ready))),
+            Asking::PreconditionFailed => return Ok(manner.clone().page(pages::PRECONDITION_FAILED)),
+            Asking::Unsatisfiable => return Ok(manner.clone().unsatisfiable(ready.file.len)),
         };
-        let body = self.body(manner, &ready.file, part.as_ref()).await?;
+        let body = self.body(manner, ready, part.as_ref()).await?;
         Ok(match part {
             None => manner.clone().file(Arc::clone(ready), body),
             Some(part) => manner.clone().part(ready, &part, body),
         })
     }
 
-    fn wanted(&self, request: &Request<'_>, ready: &Ready) -> Wanted {
-        if ready.is_page {
-            return Wanted::Whole;
-        }
-        evaluate(&request.conditions(), request.method == Method::Get, &ready.etag, ready.file.len)
-    }
-
     /// The bytes to send; the manner learns where they came from.
     async fn body(
         &self,
         manner: &mut Manner,
-        file: &FileRef,
+        ready: &Ready,
         part: Option<&Range<u64>>,
     ) -> Result<FileBody, Failure> {
+        let file = &ready.file;
         if manner.is_head {
             return Ok(FileBody::Length(file.len));
         }
         if self.files.is_small(file) {
             let (held, layer) = self.files.small(file).await?;
             manner.came_from(layer);
+            ready.embody(&held);
             return Ok(cut(held, part));
         }
         let len = part.map_or(file.len, |part| part.end - part.start);
@@ -228,15 +221,25 @@ impl Edge {
     }
 }
 
+/// What of a ready answer a request asks for.
+fn asked_for(request: &Request<'_>, ready: &Ready) -> Asking {
+    if ready.is_page {
+        return Asking::Whole;
+    }
+    evaluate(&request.conditions(), request.method == Method::Get, ready.etag(), ready.file.len)
+}
+
+/// With the best coding that there is among those of `choice`.
 fn made_ready(
     manner: &Manner,
     shown: &Shown<'_>,
     answering: &Answering<'_>,
-    accepted: Accepted,
+    wanted: &Wanted<'_>,
+    choice: Accepted,
 ) -> Arc<Ready> {
     let &Answering { status, lifetime, found } = answering;
     let (entry, account) = (&found.entry, shown.manifest.account);
-    let coding = accepted.choose(entry.codings.set());
+    let coding = choice.choose(entry.codings.set());
     let file = coding
         .and_then(|coding| FileRef::coded(account, entry, coding))
         .unwrap_or_else(|| FileRef::plain(account, entry));
@@ -255,15 +258,21 @@ fn made_ready(
     }
     dress(&mut fields, shown.answer);
     let is_ruled = |name: &str| shown.answer.edits.iter().any(|edit| edit.name == name);
-    Arc::new(Ready::new(status, file, shown.manifest.deployment, &fields, is_ruled))
+    let (deployment, seen) = (shown.manifest.deployment, shown.seen.clone());
+    let parts = Parts { status, file, deployment, seen, fields: &fields };
+    Arc::new(Ready::new(wanted, parts, is_ruled))
 }
 
 /// The deployment that answers, and what its rules say.
 struct Shown<'m> {
     manifest: &'m Manifest,
     answer: &'m Answer<'m>,
-    /// The deployment under which the answer may be kept ready. `None`: it is for now alone.
-    kept_under: Option<DeploymentId>,
+    /// In the usual spelling.
+    host: &'m str,
+    /// What the host showed, so long as which the answer holds.
+    seen: Seen,
+    /// Whether the answer may be kept ready: it is not for now alone.
+    is_kept: bool,
 }
 
 struct Answering<'m> {
@@ -286,7 +295,7 @@ fn manner(request: &Request<'_>, sighting: Sighting) -> Manner {
         is_head: request.method == Method::Head,
         is_stale: sighting.layer == Layer::Stale,
         is_preview: sighting.pointer.as_ref().is_some_and(|pointer| pointer.kind != HostKind::Production),
-        site: sighting.counters,
+        site: sighting.seen.map(|seen| seen.site),
         ..Manner::default()
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! A pointer is trusted for a short lifetime, moved at once by a notice, and never goes back to a
 //! lower version. When nobody can be asked for news, the old one goes on being served. Hosts that
-//! nobody knows are remembered too, since strangers ask for them.
+//! nobody knows are remembered too, since strangers ask for them. What answers need of all this is
+//! in `edge::site`.
 
 use crate::domain::host::{Hostname, Pointer};
 use crate::edge::flights::Flights;
 use crate::edge::layers::{Failure, Layer, Layers, broken, failed, in_time};
-use crate::edge::site_counters::{SiteCounters, Sites};
+use crate::edge::site::{Freshness, Seen, Site};
+use crate::edge::site_counters::Sites;
 use crate::ports::blobs::Key;
 use crate::ports::notices::{Heard, Notice, Notices, Subscription};
 use quick_cache::sync::Cache as Memory;
-use quick_cache::{UnitWeighter, Weighter};
+use quick_cache::{DefaultHashBuilder, Lifecycle, UnitWeighter, Weighter};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -44,7 +46,8 @@ pub struct Sighting {
     /// `None`: no such host.
     pub pointer: Option<Arc<Pointer>>,
     pub layer: Layer,
-    pub counters: Option<Arc<SiteCounters>>,
+    /// What tells later whether this still holds. `None`: no such host.
+    pub seen: Option<Seen>,
 }
 
 impl Pointers {
@@ -52,10 +55,16 @@ impl Pointers {
         Self { held: Arc::new(Held::new(sites)), layers, ttl, flights: Flights::new(runtime) }
     }
 
-    /// A host that is held and fresh, by its name in the usual spelling.
-    pub fn held(&self, host: &str, now: Instant) -> Option<Sighting> {
-        let known = self.held.known.get(host)?;
-        self.held.is_fresh(known.fresh, now).then(|| known.sighting())
+    /// Whether what was seen of a host still holds, without asking anybody; if so, whether it is stale.
+    /// Before its lifetime ends, news is asked for behind the visitor's back.
+    pub fn trusts(&self, host: &str, seen: &Seen, now: Instant) -> Option<Layer> {
+        let layer = seen.holds(now, self.held.epoch.load(Ordering::Acquire))?;
+        if seen.site.is_due(now)
+            && let Ok(host) = Hostname::parse(host)
+        {
+            self.flights.join(&host, || self.look(host.clone(), true));
+        }
+        Some(layer)
     }
 
     pub async fn find(&self, host: &Hostname) -> Result<Sighting, Failure> {
@@ -63,12 +72,12 @@ impl Pointers {
             return Ok(fresh);
         }
         let stale = self.held.known.get(host);
-        let flight = self.flights.join(host, || self.look(host.clone()));
+        let flight = self.flights.join(host, || self.look(host.clone(), false));
         let Some(stale) = stale else {
             return flight.landed().await.unwrap_or(Err(Failure::Unavailable));
         };
         // Where nobody could be asked a moment ago, one is asked behind the visitor's back.
-        let failed = stale.layer == Layer::Stale && stale.fresh.until.elapsed() < OUTAGE;
+        let failed = stale.seen.site.has_failed_within(OUTAGE, Instant::now());
         let patience = if failed { Duration::ZERO } else { PATIENCE };
         match timeout_at((flight.since + patience).into(), flight.landed()).await {
             Ok(Some(Ok(sighting))) => Ok(sighting),
@@ -110,12 +119,16 @@ impl Pointers {
         }
     }
 
-    /// Asks the cache, then storage. Begins with the memory: a load or a notice may just have
-    /// filled it.
-    fn look(&self, host: Hostname) -> impl Future<Output = Result<Sighting, Failure>> + Send + 'static {
+    /// Asks the cache, then storage. Begins with the memory, unless it `renews` what is there: a load or
+    /// a notice may just have filled it.
+    fn look(
+        &self,
+        host: Hostname,
+        renews: bool,
+    ) -> impl Future<Output = Result<Sighting, Failure>> + Send + 'static {
         let (held, layers, ttl) = (Arc::clone(&self.held), self.layers.clone(), self.ttl);
         async move {
-            if let Some(fresh) = held.fresh(&host) {
+            if let Some(fresh) = held.fresh(&host).filter(|_| !renews) {
                 return Ok(fresh);
             }
             // What is read now is as old as this moment, whenever it arrives.
@@ -143,7 +156,7 @@ impl Pointers {
                     }),
                 Err(error) => Err(failed(&error)),
             };
-            let pointer = stored.inspect_err(|_| held.bear_with(&host, held.fresh_for(RETRY)))?;
+            let pointer = stored.inspect_err(|_| held.bear_with(&host))?;
             let newest = held.take(pointer, fresh);
             // What is known by now, for as long as it would have been had it been read at once.
             let left = fresh.until.saturating_duration_since(Instant::now());
@@ -158,7 +171,7 @@ impl Pointers {
 /// The memory. Written under one lock, so that of two pointers the higher version stays; read
 /// without it.
 struct Held {
-    known: Memory<Hostname, Known, ByPast>,
+    known: Memory<Hostname, Known, ByPast, DefaultHashBuilder, Forgetting>,
     unknown: Memory<Hostname, Freshness>,
     writing: Mutex<()>,
     /// Counts the moments when everything became doubtful.
@@ -169,9 +182,7 @@ struct Held {
 #[derive(Clone)]
 struct Known {
     pointer: Arc<Pointer>,
-    fresh: Freshness,
-    layer: Layer,
-    counters: Arc<SiteCounters>,
+    seen: Seen,
 }
 
 /// A host with a past takes the room of several.
@@ -184,27 +195,36 @@ impl Weighter<Hostname, Known> for ByPast {
     }
 }
 
+/// A host that makes room hears no news any more: nothing that was made of it may be trusted.
+#[derive(Clone)]
+struct Forgetting;
+
+impl Lifecycle<Hostname, Known> for Forgetting {
+    type RequestState = ();
+
+    fn begin_request(&self) {}
+
+    fn before_evict(&self, (): &mut (), _: &Hostname, known: &mut Known) {
+        known.seen.site.forget();
+    }
+}
+
 impl Known {
     fn sighting(self) -> Sighting {
-        Sighting { pointer: Some(self.pointer), layer: self.layer, counters: Some(self.counters) }
+        let layer = self.seen.site.layer();
+        Sighting { pointer: Some(self.pointer), layer, seen: Some(self.seen) }
     }
 }
 
 impl Sighting {
-    const NOTHING: Self = Self { pointer: None, layer: Layer::Storage, counters: None };
-}
-
-#[derive(Clone, Copy)]
-struct Freshness {
-    until: Instant,
-    epoch: u64,
+    const NOTHING: Self = Self { pointer: None, layer: Layer::Storage, seen: None };
 }
 
 impl Held {
     fn new(sites: Sites) -> Self {
         Self {
             sites,
-            known: Memory::with_weighter(FEW, MAX_KNOWN, ByPast),
+            known: Memory::with(FEW, MAX_KNOWN, ByPast, DefaultHashBuilder::default(), Forgetting),
             unknown: Memory::with_weighter(FEW, MAX_UNKNOWN, UnitWeighter),
             writing: Mutex::new(()),
             epoch: AtomicU64::new(0),
@@ -212,7 +232,7 @@ impl Held {
     }
 
     fn fresh_for(&self, lifetime: Duration) -> Freshness {
-        Freshness { until: Instant::now() + lifetime, epoch: self.epoch.load(Ordering::Acquire) }
+        Freshness::lasting(lifetime, self.epoch.load(Ordering::Acquire))
     }
 
     fn is_fresh(&self, fresh: Freshness, now: Instant) -> bool {
@@ -222,7 +242,8 @@ impl Held {
     fn fresh(&self, host: &Hostname) -> Option<Sighting> {
         let now = Instant::now();
         if let Some(known) = self.known.get(host) {
-            return self.is_fresh(known.fresh, now).then(|| known.sighting());
+            let epoch = self.epoch.load(Ordering::Acquire);
+            return known.seen.site.is_fresh(now, epoch).then(|| known.sighting());
         }
         let fresh = self.unknown.get(host)?;
         self.is_fresh(fresh, now).then_some(Sighting { layer: Layer::Memory, ..Sighting::NOTHING })
@@ -232,17 +253,26 @@ impl Held {
     fn take(&self, pointer: Pointer, fresh: Freshness) -> Known {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let host = pointer.host.clone();
-        let newest = match self.known.peek(&host) {
-            Some(known) if known.pointer.version >= pointer.version => {
-                Known { fresh, layer: Layer::Memory, ..known }
-            }
-            _ => {
-                let counters = self.sites.of(&host, pointer.kind);
-                Known { pointer: Arc::new(pointer), fresh, layer: Layer::Memory, counters }
+        self.unknown.remove(&host);
+        let known = self.known.peek(&host);
+        if let Some(known) = known.as_ref().filter(|known| known.pointer.version >= pointer.version) {
+            known.seen.site.trust(fresh, Layer::Memory);
+            return known.clone();
+        }
+        // Its counters are those of its kind.
+        let site = match known {
+            Some(known) if known.pointer.kind == pointer.kind => known.seen.site,
+            before => {
+                if let Some(other) = before {
+                    other.seen.site.forget();
+                }
+                Arc::new(Site::new(self.sites.of(&host, pointer.kind)))
             }
         };
-        self.unknown.remove(&host);
+        let seen = site.moved();
+        let newest = Known { pointer: Arc::new(pointer), seen };
         self.known.insert(host, newest.clone());
+        newest.seen.site.trust(fresh, Layer::Memory);
         newest
     }
 
@@ -252,19 +282,22 @@ impl Held {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known.peek(host);
         match &known {
-            Some(known) => self.known.insert(host.clone(), Known { fresh, ..known.clone() }),
+            Some(known) => known.seen.site.trust(fresh, known.seen.site.layer()),
             None => self.unknown.insert(host.clone(), fresh),
         }
         known
     }
 
-    /// Goes on with what is held of a host, if anything, without asking again for a while.
-    fn bear_with(&self, host: &Hostname, fresh: Freshness) {
+    /// Goes on with what is held of a host, if anything: for as long as it would have been trusted, and
+    /// for a while beyond that.
+    fn bear_with(&self, host: &Hostname) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = self.known.peek(host).filter(|known| !self.is_fresh(known.fresh, Instant::now()))
-        {
-            self.known.insert(host.clone(), Known { fresh, layer: Layer::Stale, ..known });
+        let Some(known) = self.known.peek(host) else { return };
+        let (site, now) = (&known.seen.site, Instant::now());
+        if !site.is_fresh(now, self.epoch.load(Ordering::Acquire)) {
+            site.trust(self.fresh_for(RETRY), Layer::Stale);
         }
+        site.failed(now, RETRY / 2);
     }
 
     fn doubt_all(&self) {
@@ -323,10 +356,10 @@ mod tests {
     fn after_a_failure_the_old_pointer_serves_as_stale() {
         let held = Held::new(Sites::new(10));
         let host = pointer(0).host;
-        held.bear_with(&host, held.fresh_for(RETRY));
+        held.bear_with(&host);
         assert!(held.fresh(&host).is_none(), "nothing is held");
         held.take(pointer(1), held.fresh_for(Duration::ZERO));
-        held.bear_with(&host, held.fresh_for(Duration::from_secs(3600)));
+        held.bear_with(&host);
         assert_eq!(held.fresh(&host).unwrap().layer, Layer::Stale);
     }
 }

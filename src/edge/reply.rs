@@ -8,6 +8,7 @@ use crate::edge::held::Pages;
 use crate::edge::layers::Layer;
 use crate::edge::pages::{Page, UNSATISFIABLE};
 use crate::edge::ready::Ready;
+use crate::edge::site::Site;
 use crate::edge::site_counters::SiteCounters;
 use crate::ports::error::StoreError;
 use bytes::Bytes;
@@ -48,12 +49,15 @@ pub struct Manner {
     pub deployment: Option<DeploymentId>,
     /// A preview is not for search engines.
     pub is_preview: bool,
-    pub site: Option<Arc<SiteCounters>>,
+    /// Where lines are ready, they know it.
+    pub site: Option<Arc<Site>>,
 }
 
 /// The bytes of a file, or of a part of it.
 pub enum FileBody {
     Empty,
+    /// All of the file, which the lines have with them.
+    OfReady,
     Held(Bytes),
     /// A range of pages.
     Pages(Arc<Pages>, Range<u64>),
@@ -61,18 +65,6 @@ pub enum FileBody {
     Stream(u64, BoxStream<'static, Result<Bytes, StoreError>>),
     /// For HEAD: nobody loads what nobody gets.
     Length(u64),
-}
-
-impl FileBody {
-    /// Of what would be sent to a GET, in bytes.
-    pub fn len(&self) -> u64 {
-        match self {
-            Self::Empty => 0,
-            Self::Held(bytes) => bytes.len() as u64,
-            Self::Pages(_, range) => range.end - range.start,
-            Self::Stream(len, _) | Self::Length(len) => *len,
-        }
-    }
 }
 
 impl Lines {
@@ -83,12 +75,41 @@ impl Lines {
             Self::Own(lines) => lines,
         }
     }
+
+    /// Of [`FileBody::OfReady`].
+    pub fn body(&self) -> Option<&Bytes> {
+        self.ready().and_then(Ready::body)
+    }
+
+    fn ready(&self) -> Option<&Ready> {
+        match self {
+            Self::Ready(ready) | Self::NotModified(ready) => Some(ready),
+            Self::Own(_) => None,
+        }
+    }
 }
 
 impl Reply {
     /// Bytes of content that go to the visitor.
     pub fn bytes(&self) -> u64 {
-        if self.manner.is_head { 0 } else { self.body.len() }
+        if self.manner.is_head { 0 } else { self.len() }
+    }
+
+    /// Of what would be sent to a GET, in bytes.
+    pub fn len(&self) -> u64 {
+        match &self.body {
+            FileBody::Empty => 0,
+            FileBody::OfReady => self.lines.body().map_or(0, Bytes::len) as u64,
+            FileBody::Held(bytes) => bytes.len() as u64,
+            FileBody::Pages(_, range) => range.end - range.start,
+            FileBody::Stream(len, _) | FileBody::Length(len) => *len,
+        }
+    }
+
+    /// Of its site, where it has one.
+    pub fn counters(&self) -> Option<&SiteCounters> {
+        let site = self.manner.site.as_ref().or(self.lines.ready().map(|ready| &ready.seen.site));
+        site.map(|site| &site.counters)
     }
 }
 

@@ -37,7 +37,7 @@ impl Tally {
         counter.increment(1);
         let bytes = reply.bytes();
         self.bytes.increment(bytes);
-        if let Some(site) = &reply.manner.site {
+        if let Some(site) = reply.counters() {
             site.requests.increment(1);
             site.bytes.increment(bytes);
         }

@@ -84,10 +84,15 @@ fn response(reply: Reply) -> HttpResponse {
     if let Some(layer) = reply.manner.layer {
         append(&mut response, cache_status(layer));
     }
-    match reply.body {
+    let len = reply.len();
+    let body = match reply.body {
+        FileBody::OfReady => FileBody::Held(reply.lines.body().cloned().unwrap_or_default()),
+        other => other,
+    };
+    match body {
         FileBody::Empty if reply.status == 204 || reply.status == 304 => response.finish(),
-        body if reply.manner.is_head => response.no_chunking(body.len()).body(NoBody),
-        FileBody::Empty => response.finish(),
+        _ if reply.manner.is_head => response.no_chunking(len).body(NoBody),
+        FileBody::Empty | FileBody::OfReady => response.finish(),
         FileBody::Length(len) => response.no_chunking(len).body(NoBody),
         FileBody::Held(bytes) => response.body(Pieces(bytes)),
         FileBody::Pages(pages, range) => response.body(PagePieces(pages, range)),

@@ -4,6 +4,7 @@
 use crate::edge::front::outgoing::Outgoing;
 use crate::edge::front::waiting::Waiting;
 use crate::edge::held::Pages;
+use crate::edge::ready::SMALL_BODY;
 use crate::edge::reply::{FileBody, Reply, cache_status};
 use actix_web::http::StatusCode;
 use bytes::{Buf as _, Bytes};
@@ -18,8 +19,6 @@ use std::time::{Duration, Instant};
 pub const STALL: Duration = Duration::from_secs(60);
 /// Bytes a second: whoever takes less of a held body keeps it from making room for others.
 const LEAST_RATE: u64 = 4096;
-/// Bodies of so many bytes are copied behind their head: one piece costs less than two.
-const COPIED: usize = 16 * 1024;
 
 /// How long a client may take for a body that is held for it.
 struct Patience {
@@ -44,7 +43,7 @@ impl Patience {
     }
 }
 
-/// Writes the head of an answer into `head`, which is empty.
+/// Writes the head of an answer into `head`, which is empty, and the body behind it, where that is ready.
 pub fn write_head(head: &mut Vec<u8>, reply: &Reply, date_line: &[u8], closes: bool) {
     match reply.status {
         200 => head.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
@@ -64,6 +63,9 @@ pub fn write_head(head: &mut Vec<u8>, reply: &Reply, date_line: &[u8], closes: b
         head.extend_from_slice(b"Connection: close\r\n");
     }
     head.extend_from_slice(b"\r\n");
+    if let (FileBody::OfReady, Some(body)) = (&reply.body, reply.lines.body()) {
+        head.extend_from_slice(body);
+    }
 }
 
 /// Sends a head and the body behind it. An error leaves the answer cut off: the connection is of no
@@ -77,7 +79,7 @@ pub async fn send(
 ) -> io::Result<()> {
     match body {
         FileBody::Held(bytes) if !is_head => {
-            if bytes.len() <= COPIED {
+            if bytes.len() <= SMALL_BODY {
                 head.extend_from_slice(&bytes);
                 write_all(stream, waiting, head, Bytes::new()).await?;
             } else {
