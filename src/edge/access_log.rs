@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -42,22 +43,30 @@ pub enum Destination {
 
 /// The running log, for all threads.
 #[derive(Clone)]
-pub struct AccessLog(SyncSender<Vec<u8>>);
+pub struct AccessLog {
+    full: SyncSender<Vec<u8>>,
+    spent: Spent,
+}
+
+/// Buffers that were written out. They are filled again: new memory is slow at first.
+type Spent = Arc<Mutex<Vec<Vec<u8>>>>;
 
 impl AccessLog {
     /// With the thread that writes, which ends when nobody has lines any more. Fails when the file
     /// cannot be written to.
     pub fn start(to: Destination) -> anyhow::Result<(Self, JoinHandle<()>)> {
-        let (send, receive) = sync_channel(WAITING);
+        let (full, receive) = sync_channel(WAITING);
+        let spent = Spent::default();
+        let done = Arc::clone(&spent);
         let thread = std::thread::Builder::new().name("access-log".to_owned());
         let writer = match to {
-            Destination::Stdout => thread.spawn(move || write_out(&receive, &mut io::stdout())),
+            Destination::Stdout => thread.spawn(move || write_out(&receive, &done, &mut io::stdout())),
             Destination::File(path) => {
                 let mut log = LogFile::open(path)?;
-                thread.spawn(move || write_out(&receive, &mut log))
+                thread.spawn(move || write_out(&receive, &done, &mut log))
             }
         }?;
-        Ok((Self(send), writer))
+        Ok((Self { full, spent }, writer))
     }
 
     pub fn lines(&self) -> Lines {
@@ -65,9 +74,9 @@ impl AccessLog {
     }
 }
 
-fn write_out(lines: &Receiver<Vec<u8>>, to: &mut impl Write) {
+fn write_out(lines: &Receiver<Vec<u8>>, spent: &Spent, to: &mut impl Write) {
     let mut is_failing = false;
-    while let Ok(buffer) = lines.recv() {
+    while let Ok(mut buffer) = lines.recv() {
         let written = to.write_all(&buffer).and_then(|()| to.flush());
         if let Err(error) = &written {
             count_lost(&buffer);
@@ -76,6 +85,11 @@ fn write_out(lines: &Receiver<Vec<u8>>, to: &mut impl Write) {
             }
         }
         is_failing = written.is_err();
+        buffer.clear();
+        let mut spent = spent.lock().unwrap_or_else(PoisonError::into_inner);
+        if spent.len() < WAITING {
+            spent.push(buffer);
+        }
     }
 }
 
@@ -199,8 +213,11 @@ impl Lines {
         if self.buffer.is_empty() {
             return;
         }
-        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(FULL + 4096));
-        if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.log.0.try_send(full) {
+        let spent = self.log.spent.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let empty = spent.unwrap_or_else(|| Vec::with_capacity(FULL + 4096));
+        let full = std::mem::replace(&mut self.buffer, empty);
+        let sent = self.log.full.try_send(full);
+        if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = sent {
             count_lost(&lost);
             // Its room is used again.
             self.buffer = lost;

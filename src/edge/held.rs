@@ -1,14 +1,18 @@
 //! The bytes of a file in memory, in the form that is sent best: small ones as they are, copied behind
-//! their head; larger ones as pages of the kernel, which it sends without copying them.
+//! their head; larger ones as pages of the kernel, which it sends without copying them: those of files
+//! without a name, in a folder where there is one. A file system has larger pages than the memory
+//! without files, which cost less to send, and may take them back when memory is short.
 //!
 //! Start with [`HeldFile::new`].
 
 use bytes::Bytes;
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, memfd_create, openat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,7 +46,7 @@ impl HeldFile {
     }
 }
 
-/// A file that has no name and lies in memory. Nobody writes to it any more.
+/// A file that has no name. Nobody writes to it any more.
 pub struct Pages {
     file: File,
     len: u64,
@@ -56,11 +60,7 @@ impl Pages {
             room.taken.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let filled = memfd_create("gv-file", MemfdFlags::CLOEXEC).map_err(io::Error::from).and_then(|made| {
-            let mut file = File::from(made);
-            file.write_all(bytes).map(|()| file)
-        });
-        match filled {
+        match room.filled(bytes) {
             Ok(file) => Some(Self { file, len: bytes.len() as u64, room: Arc::clone(room) }),
             Err(error) => {
                 room.taken.fetch_sub(1, Ordering::Relaxed);
@@ -92,6 +92,8 @@ impl Drop for Pages {
 
 /// How many files may be held as pages: each takes a place among what the process may open.
 pub struct PageRoom {
+    /// For files without a name. `None`: they lie in memory alone.
+    folder: Option<PathBuf>,
     max: u64,
     taken: AtomicU64,
 }
@@ -99,14 +101,32 @@ pub struct PageRoom {
 impl PageRoom {
     /// Raises what the process may open as far as it may, and takes a half of it: the other is for
     /// connections.
-    pub fn of_process() -> Arc<Self> {
+    pub fn of_process(folder: Option<PathBuf>) -> Arc<Self> {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, ..limit };
         let max = match setrlimit(Resource::Nofile, raised) {
             Ok(()) => limit.maximum,
             Err(_) => limit.current,
         };
-        Arc::new(Self { max: max.unwrap_or(UNLIMITED) / 2, taken: AtomicU64::new(0) })
+        Arc::new(Self { folder, max: max.unwrap_or(UNLIMITED) / 2, taken: AtomicU64::new(0) })
+    }
+
+    /// In the folder, else in memory: not every file system can have files without a name, and one may
+    /// be full.
+    fn filled(&self, bytes: &[u8]) -> io::Result<File> {
+        let fill = |made: OwnedFd| {
+            let mut file = File::from(made);
+            file.write_all(bytes).map(|()| file)
+        };
+        if let Some(folder) = &self.folder {
+            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+            let made = openat(CWD, folder, flags, Mode::RUSR | Mode::WUSR).map_err(io::Error::from);
+            match made.and_then(fill) {
+                Ok(file) => return Ok(file),
+                Err(error) => tracing::debug!(%error, "a file is held in memory alone"),
+            }
+        }
+        fill(memfd_create("gv-file", MemfdFlags::CLOEXEC)?)
     }
 }
 
@@ -116,15 +136,20 @@ mod tests {
 
     #[test]
     fn large_files_are_pages_as_long_as_there_is_room() {
-        let room = Arc::new(PageRoom { max: 1, taken: AtomicU64::new(0) });
-        let bytes = vec![7; PAGED];
-        let first = HeldFile::new(&bytes, &room);
-        let HeldFile::Pages(pages) = &first else { panic!("there is room") };
-        let mut read = vec![0; 10];
-        assert_eq!((pages.read(PAGED as u64 - 4, &mut read).unwrap(), &read[..5]), (4, &[7, 7, 7, 7, 0][..]));
-        assert!(matches!(HeldFile::new(&bytes, &room), HeldFile::Bytes(held) if held == bytes));
-        drop(first);
-        assert!(matches!(HeldFile::new(&bytes, &room), HeldFile::Pages(_)), "its place is free again");
-        assert!(matches!(HeldFile::new(&bytes[1..], &room), HeldFile::Bytes(_)));
+        let here = tempfile::tempdir().unwrap();
+        for folder in [None, Some(here.path().to_owned()), Some(here.path().join("gone"))] {
+            let room = Arc::new(PageRoom { folder, max: 1, taken: AtomicU64::new(0) });
+            let bytes = vec![7; PAGED];
+            let first = HeldFile::new(&bytes, &room);
+            let HeldFile::Pages(pages) = &first else { panic!("there is room") };
+            let mut read = vec![0; 10];
+            assert_eq!(pages.read(PAGED as u64 - 4, &mut read).unwrap(), 4);
+            assert_eq!(read[..5], [7, 7, 7, 7, 0]);
+            assert!(matches!(HeldFile::new(&bytes, &room), HeldFile::Bytes(held) if held == bytes));
+            drop(first);
+            assert!(matches!(HeldFile::new(&bytes, &room), HeldFile::Pages(_)), "its place is free again");
+            assert!(matches!(HeldFile::new(&bytes[1..], &room), HeldFile::Bytes(_)));
+        }
+        assert_eq!(std::fs::read_dir(here.path()).unwrap().count(), 0, "they have no names");
     }
 }

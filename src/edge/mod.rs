@@ -73,6 +73,8 @@ pub struct EdgeSettings {
     /// Of one file in the shared cache, in bytes; 0: none is put there.
     pub max_cached_bytes: u64,
     pub disk: Option<DiskSettings>,
+    /// A folder on a file system, for the files that memory holds as pages.
+    pub pages_dir: Option<PathBuf>,
     /// How long fingerprinted files of a deployment outlive it under its host.
     pub skew_protection: Duration,
     /// `None`: no access log.
@@ -95,6 +97,7 @@ impl Default for EdgeSettings {
             pointer_ttl: Duration::from_secs(5),
             max_cached_bytes: 64 << 10,
             disk: None,
+            pages_dir: None,
             skew_protection: Duration::from_secs(86_400),
             access_log: None,
             metrics_sites: 500,
@@ -128,7 +131,7 @@ impl Edge {
         let room = Room {
             memory_bytes: settings.memory_bytes - for_manifests - for_ready,
             max_cached_bytes: settings.max_cached_bytes,
-            pages: PageRoom::of_process(),
+            pages: PageRoom::of_process(settings.pages_dir.clone()),
         };
         let sites = Sites::new(settings.metrics_sites);
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use crate::edge::access_log::AccessLog;
 use crate::edge::front::connection::{Books, Connection, Desk, Rest};
-use crate::edge::front::{Outgoing, Rewound};
+use crate::edge::front::{Outgoing, Rewound, Wire};
 use crate::edge::moment::Moments;
 use crate::edge::tally::Tally;
 use crate::edge::{Edge, EdgePorts, EdgeSettings, unusual};
@@ -166,8 +166,8 @@ impl House {
     }
 }
 
-async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-    tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.ok()?.ok()
+async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> Option<TlsStream<Wire>> {
+    tokio::time::timeout(HANDSHAKE, acceptor.accept(Wire(stream))).await.ok()?.ok()
 }
 
 fn prepare(stream: &TcpStream) {

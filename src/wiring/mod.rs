@@ -31,7 +31,7 @@ use anyhow::Context;
 use backends::{Backends, Shared};
 use data_dir::{DataDir, OwnerSession};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -67,7 +67,7 @@ pub async fn up(
     checks.push(checks::executor(&executor));
     let ops = process.add_ops(checks)?;
     // Sites are served while the database is still waited for.
-    process.add_edge(config, &backends.shared, edge);
+    process.add_edge(config, &backends.shared, edge, Some(&config.data_dir));
     let Some(()) =
         when_reachable("migrating the database", &stop, || migrate_now(&*backends.database)).await?
     else {
@@ -158,7 +158,7 @@ pub async fn edge(
     let listeners = edge_listeners(config)?;
     let (address, tls_address) = addresses(&listeners)?;
     let mut process = Process::new("edge", config, &stop)?;
-    process.add_edge(config, &shared, listeners);
+    process.add_edge(config, &shared, listeners, None);
     let ops = process.add_ops(vec![checks::cache(&shared.cache), checks::blobs(&shared.blobs)])?;
     ready(&Started {
         role: "edge",
@@ -236,14 +236,15 @@ impl Process {
         Ok(())
     }
 
-    fn add_edge(&mut self, config: &Config, shared: &Shared, listeners: Listeners) {
+    /// `folder` is the process's own, where it has one.
+    fn add_edge(&mut self, config: &Config, shared: &Shared, listeners: Listeners, folder: Option<&Path>) {
         let ports = EdgePorts {
             cache: shared.cache.clone(),
             notices: shared.notices.clone(),
             blobs: shared.blobs.clone(),
             clock: Arc::new(SystemClock),
         };
-        let settings = edge_settings(config);
+        let settings = edge_settings(config, folder);
         self.add("edge", edge_role::serve(ports, settings, listeners, self.stop.clone()));
     }
 
@@ -335,13 +336,15 @@ fn site_urls(config: &Config, edge: SocketAddr) -> SiteUrls {
     }
 }
 
-fn edge_settings(config: &Config) -> EdgeSettings {
+fn edge_settings(config: &Config, folder: Option<&Path>) -> EdgeSettings {
     let edge = &config.edge;
+    let disk = edge.disk.clone().map(|disk| DiskSettings { dir: disk.dir, bytes: disk.mb << 20 });
     EdgeSettings {
         memory_bytes: edge.memory_mb << 20,
         pointer_ttl: half_of_pointer_ttl(config),
         max_cached_bytes: edge.redis_max_kb << 10,
-        disk: edge.disk.clone().map(|disk| DiskSettings { dir: disk.dir, bytes: disk.mb << 20 }),
+        pages_dir: disk.as_ref().map(|disk| disk.dir.clone()).or(folder.map(Path::to_owned)),
+        disk,
         skew_protection: edge.skew_protection,
         access_log: match edge.access_log.clone() {
             AccessLog::Off => None,

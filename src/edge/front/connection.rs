@@ -152,8 +152,7 @@ impl<S: AsyncRead + Outgoing> Connection<S> {
         self.desk.note(request, &reply, &Circumstances { client: &self.client, began, ended }, |date| {
             write_head(&mut self.head, &reply, date, closes);
         });
-        let is_head = reply.manner.is_head;
-        send(&mut self.stream, &mut self.waiting, &mut self.head, reply.body, is_head).await
+        send(&mut self.stream, &mut self.waiting, &mut self.head, reply).await
     }
 
     /// What is behind an answered head. A buffer that had to grow is given back.

@@ -11,5 +11,5 @@ mod rewound;
 mod waiting;
 mod writing;
 
-pub use outgoing::Outgoing;
+pub use outgoing::{Outgoing, Wire};
 pub use rewound::Rewound;

@@ -2,11 +2,11 @@
 
 use crate::edge::held::Pages;
 use rustix::net::{SendFlags, send};
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncWrite, Interest};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -14,6 +14,10 @@ use tokio_rustls::server::TlsStream;
 const PIECE: usize = 64 * 1024;
 
 pub trait Outgoing: AsyncWrite + Unpin {
+    /// Whether a small body is best copied behind its head. Where the connection makes a copy of its own,
+    /// to encrypt it, one is enough.
+    const JOINS: bool;
+
     /// Writes some of what more will follow at once.
     fn poll_write_more(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
@@ -27,6 +31,8 @@ pub trait Outgoing: AsyncWrite + Unpin {
 }
 
 impl Outgoing for TcpStream {
+    const JOINS: bool = true;
+
     fn poll_write_more(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         unless_blocked(self, context, |stream| {
             Ok(send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
@@ -61,7 +67,9 @@ fn unless_blocked(
     }
 }
 
-impl Outgoing for TlsStream<TcpStream> {
+impl Outgoing for TlsStream<Wire> {
+    const JOINS: bool = false;
+
     fn poll_write_more(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(self).poll_write(context, bytes)
     }
@@ -75,5 +83,53 @@ impl Outgoing for TlsStream<TcpStream> {
         let mut piece = vec![0; usize::try_from(range.end - range.start).map_or(PIECE, |len| len.min(PIECE))];
         let read = pages.read(range.start, &mut piece)?;
         Pin::new(self).poll_write(context, &piece[..read])
+    }
+}
+
+/// A connection below TLS, which always writes lists of pieces. Nearly all have one piece, for which
+/// the kernel has a shorter way.
+pub struct Wire(pub TcpStream);
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.0);
+        match pieces {
+            [piece] => stream.poll_write(context, piece),
+            pieces => stream.poll_write_vectored(context, pieces),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
     }
 }

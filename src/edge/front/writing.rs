@@ -5,7 +5,7 @@ use crate::edge::front::outgoing::Outgoing;
 use crate::edge::front::waiting::Waiting;
 use crate::edge::held::Pages;
 use crate::edge::ready::SMALL_BODY;
-use crate::edge::reply::{FileBody, Reply, cache_status};
+use crate::edge::reply::{FileBody, Manner, Reply, cache_status};
 use actix_web::http::StatusCode;
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
@@ -43,7 +43,7 @@ impl Patience {
     }
 }
 
-/// Writes the head of an answer into `head`, which is empty, and the body behind it, where that is ready.
+/// Writes the head of an answer into `head`, which is empty.
 pub fn write_head(head: &mut Vec<u8>, reply: &Reply, date_line: &[u8], closes: bool) {
     match reply.status {
         200 => head.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
@@ -63,23 +63,29 @@ pub fn write_head(head: &mut Vec<u8>, reply: &Reply, date_line: &[u8], closes: b
         head.extend_from_slice(b"Connection: close\r\n");
     }
     head.extend_from_slice(b"\r\n");
-    if let (FileBody::OfReady, Some(body)) = (&reply.body, reply.lines.body()) {
-        head.extend_from_slice(body);
-    }
 }
 
-/// Sends a head and the body behind it. An error leaves the answer cut off: the connection is of no
+/// Sends a head and the body of its answer behind it. An error leaves the answer cut off: the connection is of no
 /// use any more.
 pub async fn send(
     stream: &mut impl Outgoing,
     waiting: &mut Waiting,
     head: &mut Vec<u8>,
-    body: FileBody,
-    is_head: bool,
+    reply: Reply,
 ) -> io::Result<()> {
+    let Reply { body, lines, manner: Manner { is_head, .. }, .. } = reply;
     match body {
+        FileBody::OfReady => {
+            let body = lines.body();
+            if joins(stream) {
+                head.extend_from_slice(body.map_or(&[], |bytes| bytes));
+                write_all(stream, waiting, head, Bytes::new()).await?;
+            } else {
+                write_all(stream, waiting, head, body.cloned().unwrap_or_default()).await?;
+            }
+        }
         FileBody::Held(bytes) if !is_head => {
-            if bytes.len() <= SMALL_BODY {
+            if bytes.len() <= SMALL_BODY && joins(stream) {
                 head.extend_from_slice(&bytes);
                 write_all(stream, waiting, head, Bytes::new()).await?;
             } else {
@@ -104,6 +110,10 @@ pub async fn send(
         .until(|| Instant::now() + STALL, false, |context| Pin::new(&mut *stream).poll_flush(context))
         .await;
     flushed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+fn joins<S: Outgoing>(_: &S) -> bool {
+    S::JOINS
 }
 
 /// One step of writing, of at least a byte.
