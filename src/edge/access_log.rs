@@ -8,6 +8,7 @@ use crate::edge::moment::Moments;
 use crate::edge::reply::Reply;
 use crate::edge::request::Request;
 use anyhow::Context as _;
+use rustix::process::setpriority_process;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
@@ -32,6 +33,9 @@ const FIELDS: [(&str, &str); 4] = [
 ];
 /// How often the file is looked for under its name, since log rotation moves it away.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// How nice the thread is that writes.
+const AFTER_VISITORS: i32 = 10;
 
 /// Where the log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,10 @@ impl AccessLog {
 }
 
 fn write_out(lines: &Receiver<Vec<u8>>, spent: &Spent, to: &mut impl Write) {
+    // Of this thread alone: where there is one processor, visitors come first.
+    if let Err(error) = setpriority_process(None, AFTER_VISITORS) {
+        tracing::debug!(%error, "the access log is written at the usual priority");
+    }
     let mut is_failing = false;
     while let Ok(mut buffer) = lines.recv() {
         let written = to.write_all(&buffer).and_then(|()| to.flush());
