@@ -38,6 +38,11 @@ fuzz *ARGS:
 helm:
     scripts/test-helm
 
+# The image, built and tried without Docker (needs root)
+[group('check')]
+image:
+    scripts/test-image
+
 # The same tests on the real services alone, and the faults that only those have
 [group('check')]
 real *ARGS:

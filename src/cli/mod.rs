@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod config;
 mod demo;
+mod init;
 mod server;
 
 use clap::{Args, Parser, Subcommand};
@@ -63,6 +64,12 @@ pub enum Command {
     Client(client::ClientCommand),
 }
 
+impl Command {
+    fn runs_for_long(&self) -> bool {
+        matches!(self, Self::Up(_) | Self::Api | Self::Worker | Self::Edge)
+    }
+}
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     // Builds run below a guard, which is this binary again; it must stay small and start at once.
@@ -70,7 +77,8 @@ pub fn main() -> ExitCode {
         return crate::adapters::executor::guard::main();
     }
     let cli = Cli::parse();
-    match run(cli) {
+    let ended = if init::is_first() && cli.command.runs_for_long() { init::run() } else { run(cli) };
+    match ended {
         Ok(code) => code,
         Err(error) => {
             complain(&error);
