@@ -5,6 +5,7 @@ use crate::edge::front::connection::{Books, Connection, Desk, Rest};
 use crate::edge::front::{Outgoing, Rewound, Wire};
 use crate::edge::moment::Moments;
 use crate::edge::tally::Tally;
+use crate::edge::tls::Certificate;
 use crate::edge::{Edge, EdgePorts, EdgeSettings, unusual};
 use crate::ports::clock::Clock;
 use actix_http::Protocol;
@@ -71,9 +72,11 @@ pub async fn serve(
     server = server.listen("edge", listeners.plain, move || {
         plain.clone().serving(address, |stream| std::future::ready(Some(stream)))
     })?;
+    let mut certificate = None;
     if let Some(listener) = listeners.tls {
         let files = settings.tls.context("a listener for TLS needs a certificate")?;
-        let (acceptor, address, tls) = (files.acceptor()?, listener.local_addr()?, house.clone());
+        let shown = certificate.insert(files.certificate()?);
+        let (acceptor, address, tls) = (shown.acceptor(), listener.local_addr()?, house.clone());
         server = server.listen("edge-tls", listener, move || {
             let acceptor = acceptor.clone();
             tls.clone().serving(address, move |stream| handshake(acceptor.clone(), stream))
@@ -89,6 +92,7 @@ pub async fn serve(
     tokio::select! {
         ended = server.run() => ended?,
         () = edge.pointers.follow(&*ports.notices) => {}
+        () = following(certificate.as_deref()) => {}
         () = ending => {}
     }
     if let Some(writer) = writer {
@@ -97,6 +101,13 @@ pub async fn serve(
         let _ = tokio::time::timeout(LAST_LINES, ended).await;
     }
     Ok(())
+}
+
+async fn following(certificate: Option<&Certificate>) {
+    match certificate {
+        Some(certificate) => certificate.follow().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What every thread makes its own desk from.

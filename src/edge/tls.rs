@@ -1,12 +1,22 @@
-//! TLS in front of sites: a certificate and its key from files.
+//! TLS in front of sites: a certificate and its key from files, which are read again when they
+//! change, so that a renewed certificate needs no restart.
 
 use anyhow::Context as _;
 use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -19,20 +29,86 @@ pub struct TlsFiles {
 /// HTTP/2 is not offered: actix-web sets no bound on the requests of one connection.
 const HTTP_1_1: &[u8] = b"http/1.1";
 
+/// What is shown to visitors, as it was read last.
+pub struct Certificate {
+    files: TlsFiles,
+    shown: RwLock<Arc<CertifiedKey>>,
+}
+
+/// Tells whether a file is another one than before, or was written to. `None`: it is not there.
+type Marks = [Option<(u64, u64, i64, i64)>; 2];
+
 impl TlsFiles {
     /// Fails when the files cannot be read or do not belong together.
-    pub fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
+    pub fn certificate(self) -> anyhow::Result<Arc<Certificate>> {
+        let shown = RwLock::new(Arc::new(self.read()?));
+        Ok(Arc::new(Certificate { files: self, shown }))
+    }
+
+    fn read(&self) -> anyhow::Result<CertifiedKey> {
         let of = |key: &str, path: &Path| format!("{key}: {}", path.display());
         let certs = CertificateDer::pem_file_iter(&self.cert)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .with_context(|| of("edge.tls_cert", &self.cert))?;
         anyhow::ensure!(!certs.is_empty(), "{}: has no certificate", of("edge.tls_cert", &self.cert));
         let key = PrivateKeyDer::from_pem_file(&self.key).with_context(|| of("edge.tls_key", &self.key))?;
-        let mut config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(certs, key)
-            .with_context(|| format!("{} does not fit edge.tls_cert", of("edge.tls_key", &self.key)))?;
+        let provider = CryptoProvider::get_default().context("there is no TLS provider")?;
+        CertifiedKey::from_der(certs, key, provider)
+            .with_context(|| format!("{} does not fit edge.tls_cert", of("edge.tls_key", &self.key)))
+    }
+
+    fn marks(&self) -> Marks {
+        [&self.cert, &self.key].map(|path| {
+            let file = std::fs::metadata(path).ok()?;
+            Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec()))
+        })
+    }
+}
+
+impl Certificate {
+    pub fn acceptor(self: &Arc<Self>) -> TlsAcceptor {
+        let resolver = Arc::clone(self) as Arc<dyn ResolvesServerCert>;
+        let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver);
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// Reads the files again whenever they change, for ever. What cannot be used is told, and the
+    /// certificate before it goes on being shown.
+    pub async fn follow(&self) {
+        let mut seen = self.files.marks();
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let marks = self.files.marks();
+            if marks == seen {
+                continue;
+            }
+            // Both are written one after the other: the second one is another change.
+            seen = marks;
+            match self.files.read() {
+                Ok(read) => {
+                    *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read);
+                    tracing::info!("the edge shows another certificate");
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "the edge keeps the certificate that it has"
+                    );
+                }
+            }
+        }
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.shown.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("files", &self.files).finish_non_exhaustive()
     }
 }

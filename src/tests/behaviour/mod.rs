@@ -5,6 +5,7 @@ mod bad_input;
 mod builds;
 mod codings;
 mod commands;
+mod container;
 mod crashes;
 mod failures;
 mod going_live;

@@ -3,7 +3,9 @@
 use super::{HOUR, Running, noise};
 use gv::edge::EdgeSettings;
 use gv::edge::tls::TlsFiles;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 /// A certificate of its own.
 fn certificate(folder: &Path) -> TlsFiles {
@@ -12,6 +14,13 @@ fn certificate(folder: &Path) -> TlsFiles {
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     TlsFiles { cert, key }
+}
+
+/// Trusts this certificate alone.
+fn client(cert: &[u8], address: SocketAddr) -> reqwest::Client {
+    let trusted = reqwest::Certificate::from_pem(cert).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([trusted]).resolve("blog.localhost", address);
+    client.build().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,11 +33,7 @@ async fn sites_come_by_tls_too() {
     let large = noise(9 * 1024 * 1024, 1);
     edge.publish_files(&[("index.html", b"by TLS"), ("404.html", b"lost"), ("large", &large)]).await;
     let address = edge.tls_address.unwrap();
-    let client = reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_pem(&root).unwrap()])
-        .resolve("blog.localhost", address)
-        .build()
-        .unwrap();
+    let client = client(&root, address);
     let url = format!("https://blog.localhost:{}", address.port());
     for _ in 0..2 {
         let answer = client.get(&url).send().await.unwrap();
@@ -53,4 +58,30 @@ async fn a_certificate_that_does_not_fit_its_key_is_told_at_the_start() {
     let edge = Running::with_settings(EdgeSettings { tls: Some(files), ..EdgeSettings::default() }).await;
     let refused = edge.serving.await.unwrap().unwrap_err().to_string();
     assert!(refused.contains("does not fit edge.tls_cert"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = certificate(folder.path());
+    let old = std::fs::read(&files.cert).unwrap();
+    let settings = EdgeSettings { pointer_ttl: HOUR, tls: Some(files.clone()), ..EdgeSettings::default() };
+    let edge = Running::with_settings(settings).await;
+    edge.publish_files(&[("index.html", b"by TLS")]).await;
+    let address = edge.tls_address.unwrap();
+    let url = format!("https://blog.localhost:{}", address.port());
+    let shows = async |cert: &[u8]| client(cert, address).get(&url).send().await.is_ok();
+    assert!(shows(&old).await);
+    std::fs::write(&files.key, "no key").unwrap();
+    // Longer than it takes to look.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(shows(&old).await, "what cannot be read changes nothing");
+    let new = std::fs::read(certificate(folder.path()).cert).unwrap();
+    let mut looks = 0;
+    while !shows(&new).await {
+        looks += 1;
+        assert!(looks < 100, "the new one is never shown");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(!shows(&old).await);
 }

@@ -78,8 +78,12 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_raw(self.child.id().try_into().unwrap()).unwrap(), signal).unwrap();
+        kill_process(Pid::from_raw(self.id().try_into().unwrap()).unwrap(), signal).unwrap();
     }
 
     pub fn is_alive(&mut self) -> bool {
