@@ -3,7 +3,7 @@
 
 use anyhow::Context as _;
 use rustls::ServerConfig;
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -52,8 +52,7 @@ impl TlsFiles {
             .with_context(|| of("edge.tls_cert", &self.cert))?;
         anyhow::ensure!(!certs.is_empty(), "{}: has no certificate", of("edge.tls_cert", &self.cert));
         let key = PrivateKeyDer::from_pem_file(&self.key).with_context(|| of("edge.tls_key", &self.key))?;
-        let provider = CryptoProvider::get_default().context("there is no TLS provider")?;
-        CertifiedKey::from_der(certs, key, provider)
+        CertifiedKey::from_der(certs, key, &ring::default_provider())
             .with_context(|| format!("{} does not fit edge.tls_cert", of("edge.tls_key", &self.key)))
     }
 
