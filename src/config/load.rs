@@ -2,8 +2,8 @@
 
 use super::layers::{Outside, Problem, Setting, Settings, gather};
 use super::{
-    Api, Auth, Blobs, Cache, Config, Database, Limits, Log, LogFormat, Ops, Queue, Registration, Source,
-    Worker, edge,
+    Api, Auth, Blobs, Cache, Config, Database, Limits, Log, LogFormat, Ops, Queue, Registration, Sandbox,
+    Source, Worker, edge,
 };
 use crate::domain::address::AllowedHost;
 use crate::domain::host::Hostname;
@@ -123,6 +123,13 @@ fn read(from: &mut Reader) -> Option<Config> {
     let ops_listen = (!listen.is_empty()).then(|| from.parsed("ops.listen", "an address or empty"));
     let registration =
         from.word("auth.registration", &[("open", Registration::Open), ("closed", Registration::Closed)]);
+    let sandboxes = [
+        ("auto", Sandbox::Auto),
+        ("bubblewrap", Sandbox::Bubblewrap),
+        ("landlock", Sandbox::Landlock),
+        ("unsafe-none", Sandbox::UnsafeNone),
+    ];
+    let sandbox = from.word("worker.sandbox", &sandboxes);
     let formats = [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)];
     let format = from.word("log.format", &formats);
     let config = Config {
@@ -158,6 +165,10 @@ fn read(from: &mut Reader) -> Option<Config> {
             max_attempts: from.number("worker.max_attempts", 1..=100),
             dir: work.unwrap_or_else(|| data_dir.join("work")),
             build_env: build_env(from),
+            sandbox: sandbox.unwrap_or(Sandbox::Auto),
+            sandbox_read: sandbox_read(from),
+            build_uid: from.number("worker.build_uid", 1..=i64::from(u32::MAX - 1)),
+            egress_allow: allow(from, "worker.egress_allow"),
         },
         limits: Limits {
             output_files: from.number("limits.output_files", 1..=10_000_000),
@@ -166,9 +177,12 @@ fn read(from: &mut Reader) -> Option<Config> {
             log_mb: from.number("limits.log_mb", 1..=1_024),
             build_memory_mb: from.number("limits.build_memory_mb", 64..=A_TEBIBYTE_MB),
             build_processes: from.number("limits.build_processes", 16..=1_000_000),
+            build_cpu_s: from.number("limits.build_cpu_s", 1..=100 * A_DAY_S),
+            workspace_mb: from.number("limits.workspace_mb", 16..=A_TEBIBYTE_MB),
+            workspace_files: from.number("limits.workspace_files", 100..=100_000_000),
         },
         source: Source {
-            allow: allow(from),
+            allow: allow(from, "source.allow"),
             max_mb: from.number("source.max_mb", 1..=A_TEBIBYTE_MB),
             max_files: from.number("source.max_files", 1..=10_000_000),
             timeout_s: from.number("source.timeout_s", 1..=A_DAY_S),
@@ -202,13 +216,26 @@ fn user_data_dir() -> Option<PathBuf> {
     dirs::data_dir().map(|dir| dir.join("gv"))
 }
 
-fn allow(from: &mut Reader) -> Vec<AllowedHost> {
-    let items = from.list("source.allow");
+/// Paths that are shown to builds as they are here.
+fn sandbox_read(from: &mut Reader) -> Vec<PathBuf> {
+    let paths: Vec<PathBuf> = from.list("worker.sandbox_read").into_iter().map(PathBuf::from).collect();
+    if let Some(wrong) = paths.iter().find(|path| !path.is_absolute() || path.parent().is_none()) {
+        let wrong = wrong.display();
+        from.problem(
+            "worker.sandbox_read",
+            format!("{wrong} must be an absolute path, such as /opt/node, and not /"),
+        );
+    }
+    paths
+}
+
+fn allow(from: &mut Reader, key: &str) -> Vec<AllowedHost> {
+    let items = from.list(key);
     let parsed =
         items.iter().map(|item| AllowedHost::parse(item).map_err(|invalid| format!("{item:?} {invalid}")));
     let parsed: Result<Vec<_>, String> = parsed.collect();
     parsed.unwrap_or_else(|problem| {
-        from.problem("source.allow", problem);
+        from.problem(key, problem);
         Vec::new()
     })
 }

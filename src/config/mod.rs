@@ -87,6 +87,22 @@ pub struct Worker {
     pub dir: PathBuf,
     /// The operator's own, for every build.
     pub build_env: Variables,
+    pub sandbox: Sandbox,
+    /// What builds may read beside the system.
+    pub sandbox_read: Vec<PathBuf>,
+    /// Whom builds run as where the worker is root.
+    pub build_uid: u32,
+    /// What builds may contact although its address is not public.
+    pub egress_allow: Vec<AllowedHost>,
+}
+
+/// How builds are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    Auto,
+    Bubblewrap,
+    Landlock,
+    UnsafeNone,
 }
 
 #[derive(Clone, Debug)]
@@ -95,9 +111,12 @@ pub struct Limits {
     pub output_mb: u64,
     pub file_mb: u64,
     pub log_mb: u64,
-    /// Private data of each process of a build, in MiB.
+    /// Of all processes of a build together, in MiB.
     pub build_memory_mb: u64,
     pub build_processes: u64,
+    pub build_cpu_s: u64,
+    pub workspace_mb: u64,
+    pub workspace_files: u64,
 }
 
 #[derive(Clone, Debug)]

@@ -153,6 +153,16 @@ failure_codes! {
     OutputMissing "output_missing"
     /// The output has what cannot be published: a link out of it, a device, a name that is no UTF-8.
     OutputInvalid "output_invalid"
+    /// The build used more memory, processes, processor time or disk than a build may have.
+    MemoryExceeded "memory_exceeded"
+    ProcessesExceeded "processes_exceeded"
+    CpuExceeded "cpu_exceeded"
+    WorkspaceExceeded "workspace_exceeded"
+    /// The build printed more than a log may hold.
+    LogExceeded "log_exceeded"
+    /// What it built has more files or bytes than a deployment may publish.
+    OutputExceeded "output_exceeded"
+    /// Another limit: of the repository, of a single file.
     LimitExceeded "limit_exceeded"
     StorageFailed "storage_failed"
     /// Every worker that took it went silent.

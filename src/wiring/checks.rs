@@ -53,10 +53,11 @@ pub fn blobs(port: &Arc<dyn Blobs>) -> Check {
     })
 }
 
-/// Says how builds are held.
-pub fn executor(port: &Arc<dyn Executor>) -> Check {
+/// Says how builds are held. A worker that cannot hold them does not start.
+pub fn sandbox(port: &Arc<dyn Executor>) -> Check {
     let mode = port.mode();
-    Check::new("executor", move || async move { Ok(mode.to_owned()) })
+    let text = if port.is_sandbox() { mode.to_owned() } else { format!("{mode}: builds are not held") };
+    Check::new("sandbox", move || std::future::ready(Ok(text.clone())))
 }
 
 fn answer(outcome: Result<(), StoreError>) -> Result<String, String> {

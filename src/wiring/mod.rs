@@ -8,14 +8,15 @@ mod checks;
 pub mod data_dir;
 
 use crate::adapters::clock::SystemClock;
-use crate::adapters::executor::process::{GuardProgram, ProcessExecutor};
+use crate::adapters::executor::choice::{Means, Wanted, choose};
+use crate::adapters::executor::process::{GuardProgram, Place};
 use crate::adapters::source::git::GitSource;
 use crate::api::ApiSettings;
 use crate::app::accounts::Accounts;
 use crate::app::signing::SigningKeys;
 use crate::app::{App, Policy};
-use crate::config::Config;
 use crate::config::edge::AccessLog;
+use crate::config::{Config, Sandbox};
 use crate::domain::host::{Names, Scheme, SiteUrls};
 use crate::domain::secret::Secret;
 use crate::edge::access_log::Destination;
@@ -30,6 +31,7 @@ use crate::{api as api_role, edge as edge_role, ops, telemetry};
 use anyhow::Context;
 use backends::{Backends, Shared};
 use data_dir::{DataDir, OwnerSession};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,10 +63,10 @@ pub async fn up(
     let backends = Backends::connect(config)?;
     let (api, edge) = (bind("api.listen", config.api.listen)?, edge_listeners(config)?);
     let (api_address, (edge_address, tls_address)) = (api.local_addr()?, addresses(&edge)?);
-    let executor = executor(config);
     let mut process = Process::new("up", config, &stop)?;
+    let executor = executor(config).await?;
     let mut checks = backend_checks(&backends);
-    checks.push(checks::executor(&executor));
+    checks.push(checks::sandbox(&executor));
     let ops = process.add_ops(checks)?;
     // Sites are served while the database is still waited for.
     process.add_edge(config, &backends.shared, edge, Some(&config.data_dir));
@@ -136,12 +138,12 @@ pub async fn worker(
     backends.expect_shareable("worker")?;
     // A worker signs nobody in: its keys are never used.
     let app = app(config, &backends, &[SigningKeys::generate()], config.edge.listen)?;
-    let executor = executor(config);
     let mut process = Process::new("worker", config, &stop)?;
+    let executor = executor(config).await?;
     process.add_worker(config, &app, &executor, data.worker_name()?)?;
     process.add_sweeper(&app);
     let mut checks = backend_checks(&backends);
-    checks.push(checks::executor(&executor));
+    checks.push(checks::sandbox(&executor));
     let ops = process.add_ops(checks)?;
     ready(&Started { role: "worker", api: None, edge: None, edge_tls: None, ops, data_dir: None })?;
     process.run().await
@@ -367,8 +369,38 @@ fn addresses(listeners: &Listeners) -> std::io::Result<(SocketAddr, Option<Socke
     Ok((listeners.plain.local_addr()?, tls.transpose()?))
 }
 
-fn executor(config: &Config) -> Arc<dyn Executor> {
-    Arc::new(ProcessExecutor::new(GuardProgram::this_binary(), config.worker.dir.join("running")))
+/// The hold that builds get, tried before anything is promised.
+async fn executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>> {
+    let worker = &config.worker;
+    // Else builds that run as the same user could trace it, where nothing but that keeps them.
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "the worker's memory is open to its own user's processes");
+    }
+    let dir = std::path::absolute(&worker.dir).unwrap_or_else(|_| worker.dir.clone());
+    let place = Place {
+        guard: GuardProgram::this_binary(),
+        records: dir.join("running"),
+        readable: worker.sandbox_read.clone(),
+        user: rustix::process::geteuid().is_root().then_some(worker.build_uid),
+    };
+    let wanted = match worker.sandbox {
+        Sandbox::Auto => Wanted::Auto,
+        Sandbox::Bubblewrap => Wanted::Bubblewrap,
+        Sandbox::Landlock => Wanted::Landlock,
+        Sandbox::UnsafeNone => Wanted::Nothing,
+    };
+    let means = Means { place, dir, egress_allow: worker.egress_allow.clone() };
+    let executor = choose(wanted, &means).await.map_err(anyhow::Error::msg).context("worker.sandbox")?;
+    if executor.is_sandbox() {
+        tracing::info!(sandbox = executor.mode(), "builds are held");
+    } else {
+        tracing::warn!(
+            "BUILDS ARE NOT HELD (worker.sandbox = \"unsafe-none\"): whoever may deploy can read and do whatever \
+             this worker can, its secrets and its network included"
+        );
+    }
+    metrics::gauge!("gv_sandbox", "mode" => executor.mode()).set(1.0);
+    Ok(Arc::new(executor))
 }
 
 fn backend_checks(backends: &Backends) -> Checks {

@@ -6,7 +6,7 @@ use crate::app::logs::LogWriter;
 use crate::domain::deployment::{FailureCode, StepName};
 use crate::domain::id::DeploymentId;
 use crate::domain::log::LogStream;
-use crate::ports::executor::{Executor, Exit, Job, JobLimits, OutputLine};
+use crate::ports::executor::{Executor, Exit, Job, JobLimits, Limit, OutputLine};
 use crate::worker::failure::{Halt, Step};
 use crate::worker::plan::{Command, CommandKind};
 use crate::worker::upload::amount;
@@ -120,7 +120,7 @@ impl Build<'_> {
     async fn judge(&self, line: &str, kind: CommandKind, ran: &Ran) -> Step<()> {
         if ran.log_full {
             return Err(Halt::failed(
-                FailureCode::LimitExceeded,
+                FailureCode::LogExceeded,
                 format!("`{line}` printed more than a log may hold: make it print less."),
             ));
         }
@@ -132,6 +132,7 @@ impl Build<'_> {
             Exit::Code(0) => return Ok(()),
             Exit::Stopped => return Err(Halt::Interrupted),
             Exit::TimedOut => return Err(self.timed_out()),
+            Exit::Exceeded(limit) => return Err(self.exceeded(line, name, limit)),
             Exit::Code(exit) => format!("ended with exit code {exit}"),
             Exit::Signal(signal) => format!("was ended by signal {signal}"),
         };
@@ -168,6 +169,44 @@ impl Build<'_> {
             _ => "The last lines of the log say why.",
         };
         Err(Halt::failed(code, format!("The {name} command `{line}` {ended}. {advice}")))
+    }
+
+    fn exceeded(&self, line: &str, name: &str, limit: Limit) -> Halt {
+        let limits = &self.limits;
+        let (code, used, key) = match limit {
+            Limit::Memory => (
+                FailureCode::MemoryExceeded,
+                format!("its processes used more than {} of memory together", amount(limits.memory_bytes)),
+                "limits.build_memory_mb",
+            ),
+            Limit::Processes => (
+                FailureCode::ProcessesExceeded,
+                format!("it had more than {} processes at the same time", limits.processes),
+                "limits.build_processes",
+            ),
+            Limit::Cpu => (
+                FailureCode::CpuExceeded,
+                format!("it used more than {} s of processor time", limits.cpu.as_secs()),
+                "limits.build_cpu_s",
+            ),
+            Limit::DiskBytes => (
+                FailureCode::WorkspaceExceeded,
+                format!("its files took more than {} of the disk", amount(limits.disk_bytes)),
+                "limits.workspace_mb",
+            ),
+            Limit::DiskFiles => (
+                FailureCode::WorkspaceExceeded,
+                format!("it had more than {} files, or folders nested without end", limits.disk_files),
+                "limits.workspace_files",
+            ),
+        };
+        Halt::failed(
+            code,
+            format!(
+                "The {name} command `{line}` was ended because {used}: make it use less, or ask the operator for \
+                 more ({key})."
+            ),
+        )
     }
 
     fn timed_out(&self) -> Halt {

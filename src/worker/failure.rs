@@ -123,7 +123,7 @@ impl From<CollectError> for Halt {
         match error {
             CollectError::Stopped => Self::Interrupted,
             CollectError::Invalid(message) => Self::failed(FailureCode::OutputInvalid, message),
-            CollectError::TooMuch(message) => Self::failed(FailureCode::LimitExceeded, message),
+            CollectError::TooMuch(message) => Self::failed(FailureCode::OutputExceeded, message),
             error @ CollectError::Io { .. } => Self::internal(error),
         }
     }

@@ -266,6 +266,7 @@ impl Pipeline<'_> {
             path: &settings.path,
             operator: &settings.build_env,
         };
+        self.say_how_it_is_held();
         let build = Build {
             executor: &*self.worker.executor,
             deployment: deployment.id,
@@ -276,6 +277,19 @@ impl Pipeline<'_> {
             stop: self.lease.stop(),
         };
         build.run(&plan.commands).await
+    }
+
+    fn say_how_it_is_held(&self) {
+        let executor = &self.worker.executor;
+        let mode = executor.mode();
+        self.log.say(
+            StepName::Build,
+            if executor.is_sandbox() {
+                format!("Sandbox: {mode}.")
+            } else {
+                format!("Warning: there is no sandbox ({mode}): this build can read and do whatever its worker can.")
+            },
+        );
     }
 
     async fn collect(&self, repository: Inside, site: &Site) -> Step<Vec<CollectedFile>> {

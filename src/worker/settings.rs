@@ -11,6 +11,12 @@ use std::time::Duration;
 /// Single files that a build may write although they could not be published: caches of bundlers.
 const LEAST_FILE_MIB: u64 = 2048;
 const OPEN_FILES: u64 = 8192;
+/// What one process may ask for, in relation to what all may use: much of it is never touched, and
+/// one that asks for more than it gets dies with less to say than one that is ended.
+const PROCESS_DATA: u64 = 2;
+/// How many times what all builds may have is too much for the user that they run as: a fork bomb
+/// has grown for a moment when its own build is ended for it, and others are not to feel that.
+const BURST: u64 = 4;
 const MIB: u64 = 1024 * 1024;
 
 #[derive(Clone, Debug)]
@@ -58,6 +64,14 @@ impl WorkerSettings {
                 time: build_timeout,
                 memory_bytes: mib(limits.build_memory_mb),
                 processes: limits.build_processes,
+                cpu: Duration::from_secs(limits.build_cpu_s),
+                disk_bytes: mib(limits.workspace_mb),
+                disk_files: limits.workspace_files,
+                process_bytes: mib(limits.build_memory_mb).saturating_mul(PROCESS_DATA),
+                user_processes: limits
+                    .build_processes
+                    .saturating_mul(u64::from(worker.concurrency))
+                    .saturating_mul(BURST),
                 file_bytes: mib(limits.file_mb.max(LEAST_FILE_MIB)),
                 open_files: OPEN_FILES,
             },

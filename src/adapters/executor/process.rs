@@ -1,11 +1,14 @@
-//! The executor that runs builds as plain processes, each under its guard.
+//! The executor that runs builds as processes of this machine, each under its guard and held by what
+//! it was made with.
 //!
 //! The worker's side of `adapters::executor`: it starts the guard, keeps its record, hands out the
 //! output, and says when time is up. A job is looked after by a task of its own, so that it ends
 //! properly even when nobody waits for it any more.
 
+use super::egress::{Door, Egress};
+use super::forwarder;
 use super::lines::Lines;
-use super::orders::{self, Command, Order, Report};
+use super::orders::{self, Bubblewrap, Command, Hold, Order, Report};
 use super::records::{self, Record, RecordFile};
 use super::tree::Identity;
 use crate::domain::log::LogStream;
@@ -50,22 +53,57 @@ impl GuardProgram {
     }
 }
 
+/// What every executor of a worker needs to know.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub guard: GuardProgram,
+    /// A folder of this worker alone; it is made when it is needed.
+    pub records: PathBuf,
+    /// What builds may read beside the system and their tools.
+    pub readable: Vec<PathBuf>,
+    /// Whom builds run as. `None`: the worker's own user, the only one that it can have without
+    /// being root.
+    pub user: Option<u32>,
+}
+
 pub struct ProcessExecutor {
-    guard: GuardProgram,
-    records: PathBuf,
+    place: Place,
+    hold: Hold,
+    /// The way out of held builds; it ends with the executor.
+    egress: Option<Egress>,
 }
 
 impl ProcessExecutor {
-    /// `records` is a folder of this worker alone; it is made when it is needed.
-    pub fn new(guard: GuardProgram, records: PathBuf) -> Self {
-        Self { guard, records }
+    /// Builds can read and do whatever the worker can. Also, they run as its user, root too.
+    pub fn unsafe_none(place: Place) -> Self {
+        Self { place: Place { user: None, ..place }, hold: Hold::Nothing, egress: None }
+    }
+
+    /// `program` is bubblewrap's. Without `egress` builds have no network at all.
+    pub fn bubblewrap(place: Place, program: &Path, egress: Option<Egress>) -> Self {
+        let forbids_namespaces = super::bubblewrap::forbids_namespaces(program.as_os_str());
+        let hold = Hold::Bubblewrap(Bubblewrap { program: program.into(), forbids_namespaces, proxy: None });
+        Self { place, hold, egress }
+    }
+
+    /// Without `egress` builds have no network at all.
+    pub fn landlock(place: Place, egress: Option<Egress>) -> Self {
+        Self { place, hold: Hold::Landlock { proxy_port: None }, egress }
     }
 }
 
 #[async_trait]
 impl Executor for ProcessExecutor {
     fn mode(&self) -> &'static str {
-        "process"
+        match self.hold {
+            Hold::Nothing => "unsafe-none",
+            Hold::Bubblewrap(_) | Hold::Namespaces => "bubblewrap",
+            Hold::Landlock { .. } => "landlock",
+        }
+    }
+
+    fn is_sandbox(&self) -> bool {
+        !matches!(self.hold, Hold::Nothing)
     }
 
     async fn run(
@@ -77,35 +115,63 @@ impl Executor for ProcessExecutor {
         // Stops with the caller's token, and when the caller drops this future.
         let stop = stop.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
-        let guard = self.guard.clone();
-        let records = self.records.clone();
-        let task = async move { run(guard, &records, &job, output, stop).await };
+        let place = self.place.clone();
+        let mut hold = self.hold.clone();
+        let mut job = job;
+        let door =
+            self.egress.as_ref().map(Egress::open).transpose().map_err(failed("no way to its proxy"))?;
+        if let Some(door) = &door {
+            lead_through(door, &mut hold, &mut job.env);
+        }
+        let task = async move {
+            let ended = run(place, hold, job, output, stop).await;
+            drop(door);
+            ended
+        };
         let ended = tokio::spawn(task.in_current_span()).await;
         ended.unwrap_or_else(|error| Err(ExecutorError::Failed(error.to_string())))
     }
 
     async fn clear_leftovers(&self) -> Result<(), ExecutorError> {
-        let records = self.records.clone();
+        let records = self.place.records.clone();
         let cleared = tokio::task::spawn_blocking(move || records::clear_leftovers(&records)).await;
         cleared.map_err(|error| error.to_string()).flatten().map_err(ExecutorError::Failed)
     }
 }
 
+/// Shows a command the way out that is its own.
+fn lead_through(door: &Door, hold: &mut Hold, env: &mut Vec<(String, String)>) {
+    match hold {
+        Hold::Bubblewrap(bubblewrap) => {
+            bubblewrap.proxy = door.socket().map(|socket| socket.as_os_str().to_owned());
+        }
+        Hold::Landlock { proxy_port } => *proxy_port = door.port(),
+        Hold::Nothing | Hold::Namespaces => {}
+    }
+    let proxy = format!("http://127.0.0.1:{}", door.port().unwrap_or(forwarder::PORT));
+    let local = "localhost,127.0.0.1,::1";
+    let named = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"].map(|name| (name, proxy.as_str()));
+    let others = [("NO_PROXY", local), ("no_proxy", local), ("NODE_USE_ENV_PROXY", "1")];
+    // Last, and so over what a person set.
+    env.extend(named.into_iter().chain(others).map(|(name, value)| (name.to_owned(), value.to_owned())));
+}
+
 async fn run(
-    guard: GuardProgram,
-    records: &Path,
-    job: &Job,
+    place: Place,
+    hold: Hold,
+    mut job: Job,
     output: mpsc::Sender<OutputLine>,
     stop: CancellationToken,
 ) -> Result<Exit, ExecutorError> {
-    let Some(command) = Command::of(job) else {
+    job.tools.extend(place.readable);
+    let Some(command) = Command::of(&job, hold, place.user) else {
         return Err(ExecutorError::Failed("it names no program".to_owned()));
     };
     let order = orders::line(&Order::Guard(command)).map_err(failed("its order"))?;
     if stop.is_cancelled() {
         return Ok(Exit::Stopped);
     }
-    let (mut running, stdout, stderr) = Running::start(&guard, records, job)?;
+    let (mut running, stdout, stderr) = Running::start(&place.guard, &place.records, &job)?;
     let mut pump = AbortOnDropHandle::new(tokio::spawn(pump(stdout, stderr, output)));
     let until = Until { deadline: Instant::now() + job.limits.time.min(LONGEST), stop };
 
@@ -215,6 +281,7 @@ impl Running {
             (_, Some(exit)) => Ok(exit),
             (Some(Report::Code(code)), _) => Ok(Exit::Code(code)),
             (Some(Report::Signal(signal)), _) => Ok(Exit::Signal(signal)),
+            (Some(Report::Exceeded(limit)), _) => Ok(Exit::Exceeded(limit)),
             (Some(Report::Missing(program)), _) => Err(ExecutorError::ProgramMissing(program)),
             (Some(Report::Failed(reason)), _) => Err(ExecutorError::Failed(reason)),
             (None | Some(Report::Started(_)), None) if leader.is_none() => {

@@ -59,6 +59,10 @@ pub(super) struct Stat {
     pub(super) group: i32,
     pub(super) session: i32,
     pub(super) is_dead: bool,
+    /// In memory, in pages; what processes share counts for each.
+    pub(super) pages: u64,
+    /// Of the processors, in clock ticks, with what its children used that are dead and reaped.
+    pub(super) ticks: u64,
 }
 
 impl Stat {
@@ -72,11 +76,14 @@ impl Stat {
         let rest = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         let number = |field: usize| fields.get(field)?.parse().ok();
+        let amount = |field: usize| fields.get(field).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         Some(Self {
             is_dead: matches!(*fields.first()?, "Z" | "X" | "x"),
             parent: number(1)?,
             group: number(2)?,
             session: number(3)?,
+            ticks: (11..=14).map(amount).sum(),
+            pages: amount(21),
             identity: Identity { pid, start: fields.get(19)?.parse().ok()? },
         })
     }
@@ -116,6 +123,7 @@ pub(super) fn kill_descendants(root: i32) -> usize {
 /// forks and exits in a loop is gone when the walk is over. `family` is kept from sweep to sweep,
 /// since ids wrap around and a child may stand before its parent in a walk.
 fn sweep(root: &Stat, signal: Signal, family: &mut HashMap<i32, Identity>, reached: &mut HashSet<Identity>) {
+    let mut groups = HashSet::new();
     for process in processes() {
         let identity = process.identity;
         let is_descendant = || {
@@ -130,15 +138,33 @@ fn sweep(root: &Stat, signal: Signal, family: &mut HashMap<i32, Identity>, reach
             continue;
         }
         // A group is reached in one stroke that no fork escapes. Every group but the root's own
-        // was made by a descendant, and only its descendants can be in it.
+        // was made by a descendant, and only its descendants can be in it. One stroke a sweep: with
+        // one for each member a large group would take the square of its size.
         if process.group != root.group
             && process.group > 1
+            && groups.insert(process.group)
             && let Some(group) = Pid::from_raw(process.group)
         {
             let _ = kill_process_group(group, signal);
         }
         identity.signal(signal);
     }
+}
+
+/// What descends from `root`, dead or alive, `root` itself left out.
+pub(super) fn descendants(root: i32) -> Vec<Stat> {
+    let mut children: HashMap<i32, Vec<Stat>> = HashMap::new();
+    for process in processes() {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let mut waiting = vec![root];
+    let mut found = Vec::new();
+    while let Some(parent) = waiting.pop() {
+        let own = children.remove(&parent).unwrap_or_default();
+        waiting.extend(own.iter().map(|process| process.identity.pid));
+        found.extend(own);
+    }
+    found
 }
 
 /// What is alive in a session.
@@ -156,6 +182,7 @@ mod tests {
         let stat = Stat::parse(7, line).unwrap();
         assert_eq!((stat.parent, stat.group, stat.session, stat.is_dead), (3, 5, 6, false));
         assert_eq!(stat.identity, Identity { pid: 7, start: 4242 });
+        assert_eq!((stat.ticks, stat.pages), (5 + 6 + 7 + 8, 10));
     }
 
     #[test]

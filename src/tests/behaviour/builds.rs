@@ -1,12 +1,14 @@
 //! Real projects with their packages from the registry.
 
 use super::{Stage, borrowed, built_by};
-use crate::support::gv::id_of;
+use crate::support::gv::{Settings, id_of};
+use crate::support::registry::Registry;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_eleventy_site_is_recognised_installed_and_built() {
-    let stage = Stage::set().await;
+    let hosts = Registry::of_this_machine().hosts().join(",");
+    let stage = Stage::set_with(Settings::default().set("GV_WORKER__EGRESS_ALLOW", hosts)).await;
     let package = json!({"name": "blog", "private": true, "devDependencies": {"@11ty/eleventy": "^3.0.0"}});
     let repository = stage
         .git

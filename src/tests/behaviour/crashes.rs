@@ -1,7 +1,7 @@
 //! gv killed at every step, and what is found after the next start.
 
 use super::pointers::processes_with;
-use super::{Stage, borrowed, built_by};
+use super::{Stage, borrowed, built_by, unheld};
 use crate::support::gv::{Settings, id_of};
 use serde_json::json;
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn killed_while_cloning_it_is_cloned_again_after_the_next_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_building_its_processes_die_and_it_is_built_again() {
-    let mut stage = Stage::set().await;
+    let mut stage = Stage::set_with(unheld()).await;
     let marker = format!("{}.5", 6_000_000 + std::process::id());
     // The first attempt sleeps with a daemon beside it; the second finds the mark and goes through.
     let mark = tempfile::NamedTempFile::new().unwrap();
@@ -79,7 +79,7 @@ async fn killed_at_any_moment_nothing_half_made_is_visible_and_all_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asked_to_end_it_ends_at_once_and_gives_its_work_back() {
-    let mut stage = Stage::set_with(Settings::default().set("GV_WORKER__LEASE_S", 600)).await;
+    let mut stage = Stage::set_with(unheld().set("GV_WORKER__LEASE_S", 600)).await;
     let marker = format!("{}.25", 7_000_000 + std::process::id());
     let mark = tempfile::NamedTempFile::new().unwrap();
     let mark_path = mark.path().display().to_string();
@@ -101,7 +101,7 @@ async fn asked_to_end_it_ends_at_once_and_gives_its_work_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_that_kills_its_worker_each_time_fails_and_others_go_on() {
-    let mut stage = Stage::set_with(Settings::default().set("GV_WORKER__MAX_ATTEMPTS", 2)).await;
+    let mut stage = Stage::set_with(unheld().set("GV_WORKER__MAX_ATTEMPTS", 2)).await;
     // Up through its parents to the one that is named gv, which is not the guard between them.
     let script = "pid=$$; while [ $pid -gt 1 ]; do \
                   if [ \"$(cat /proc/$pid/comm)\" = gv ]; then kill -9 $pid; sleep 60; fi; \

@@ -67,7 +67,7 @@ async fn a_build_that_never_ends_or_never_stops_printing_is_stopped() {
     let marker = format!("{}", 4_000_000 + std::process::id());
     for (name, script, expected) in [
         ("endless", format!("sleep {marker}"), "build_timeout"),
-        ("flood", "yes this line never ends".to_owned(), "limit_exceeded"),
+        ("flood", "yes this line never ends".to_owned(), "log_exceeded"),
     ] {
         let repository = stage.git.repository(name, &borrowed(&built_by(&script))).await;
         let (code, message) = stage.gv.deploy_failing(json!({"repo_url": repository.url()})).await;
@@ -95,13 +95,14 @@ async fn output_that_is_missing_or_cannot_be_published_fails() {
 async fn output_past_its_limits_fails() {
     let settings = Settings::default().set("GV_LIMITS__OUTPUT_FILES", 10).set("GV_LIMITS__FILE_MB", 1);
     let stage = Stage::set_with(settings).await;
-    for (name, script) in [
-        ("many", "mkdir dist; for i in $(seq 20); do echo $i > dist/$i.html; done"),
-        ("huge", "mkdir dist; echo hi > dist/index.html; truncate -s 1T dist/sparse.bin"),
+    for (name, script, expected) in [
+        ("many", "mkdir dist; for i in $(seq 20); do echo $i > dist/$i.html; done", "output_exceeded"),
+        ("large", "mkdir dist; echo hi > dist/index.html; truncate -s 1G dist/sparse.bin", "output_exceeded"),
+        ("huge", "mkdir dist; echo hi > dist/index.html; truncate -s 1T dist/sparse.bin", "limit_exceeded"),
     ] {
         let repository = stage.git.repository(name, &borrowed(&built_by(script))).await;
         let (code, message) = stage.gv.deploy_failing(json!({"repo_url": repository.url()})).await;
-        assert_eq!(code, "limit_exceeded", "{name}: {message}");
+        assert_eq!(code, expected, "{name}: {message}");
     }
 }
 

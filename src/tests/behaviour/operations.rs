@@ -18,7 +18,7 @@ async fn health_and_readiness_are_told_and_name_what_is_missing() {
     let (status, text) = get("/readyz").await;
     assert_eq!(status, StatusCode::OK, "{text}");
     let ready: Value = serde_json::from_str(&text).unwrap();
-    for check in ["database", "queue", "cache", "blobs", "executor"] {
+    for check in ["database", "queue", "cache", "blobs", "sandbox"] {
         assert_eq!(ready["checks"][check]["ok"], true, "{ready}");
     }
 }

@@ -1,13 +1,13 @@
 //! Two processes on one database and one folder of blobs.
 
-use super::{Stage, borrowed, built_by};
-use crate::support::gv::{Settings, id_of};
+use super::{Stage, borrowed, built_by, unheld};
+use crate::support::gv::id_of;
 use serde_json::{Value, json};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_build_each_deployment_once_and_both_serve_it() {
-    let stage = Stage::set().await;
+    let stage = Stage::set_with(unheld()).await;
     let beside = stage.gv.start_beside();
     let count = tempfile::NamedTempFile::new().unwrap();
     let script = format!("echo built >> {}; mkdir dist; echo hi > dist/index.html", count.path().display());
@@ -32,7 +32,7 @@ async fn two_processes_build_each_deployment_once_and_both_serve_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_process_held_is_finished_by_the_other() {
-    let mut stage = Stage::set_with(Settings::default().set("GV_WORKER__LEASE_S", 4)).await;
+    let mut stage = Stage::set_with(unheld().set("GV_WORKER__LEASE_S", 4)).await;
     let mark = tempfile::NamedTempFile::new().unwrap();
     let mark_path = mark.path().display().to_string();
     drop(mark);
@@ -55,7 +55,7 @@ async fn what_a_killed_process_held_is_finished_by_the_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_wakes_after_its_lease_changes_nothing() {
-    let stage = Stage::set_with(Settings::default().set("GV_WORKER__LEASE_S", 3)).await;
+    let stage = Stage::set_with(unheld().set("GV_WORKER__LEASE_S", 3)).await;
     let mark = tempfile::NamedTempFile::new().unwrap();
     let mark_path = mark.path().display().to_string();
     drop(mark);

@@ -1,7 +1,12 @@
-//! The contract of `Executor`, with real processes. `process` runs it on the process executor and
-//! adds what only that one promises; `bench` is what a test stands on.
+//! The contract of `Executor`, with real processes. `process`, `bubblewrap` and `landlock` run it in
+//! each mode; `attacks` and `egress` are what held builds try, `limits` what they use up; `bench` is
+//! what a test stands on.
 
+mod attacks;
 mod bench;
+mod egress;
+mod held;
+mod limits;
 mod process;
 
 use bench::{Bench, DAEMONS, Ended, PATH, PATIENCE, texts};
@@ -258,10 +263,11 @@ async fn the_limits_are_those_that_were_given(bench: &Bench) {
     let mut job = bench.job(&["cat", "/proc/self/limits"]);
     job.limits = JobLimits {
         time: PATIENCE,
-        memory_bytes: 500_000_000,
-        processes: 512,
+        process_bytes: 500_000_000,
+        user_processes: 512,
         file_bytes: 7_000_000,
         open_files: 100,
+        ..job.limits
     };
     let printed = bench.print(job).await;
     for (name, limit) in [
@@ -281,7 +287,7 @@ async fn a_process_that_wants_too_much_memory_does_not_get_it(bench: &Bench) {
     let command = ["dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"];
     assert_eq!(bench.run(bench.job(&command)).await.0.unwrap(), Exit::Code(0));
     let mut job = bench.job(&command);
-    job.limits.memory_bytes = 100 << 20;
+    job.limits.process_bytes = 100 << 20;
     assert_eq!(bench.run(job).await.0.unwrap(), Exit::Code(1));
 }
 

@@ -10,5 +10,7 @@ pub mod gv;
 pub mod process;
 pub mod rabbitmq;
 pub mod redis;
+pub mod registry;
 pub mod s3_proxy;
+pub mod sandbox;
 pub mod services;

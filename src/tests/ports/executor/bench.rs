@@ -3,6 +3,7 @@
 //! Whether something survived is asked of `/proc`: a build's processes are those that work in its
 //! workspace.
 
+use crate::support::sandbox::{Mode, executor};
 use gv::domain::id::DeploymentId;
 use gv::domain::log::LogStream;
 use gv::ports::executor::{Executor, ExecutorError, Exit, Job, JobLimits, OutputLine};
@@ -34,6 +35,16 @@ impl Bench {
         Self { executor: make(folder.path()), folder }
     }
 
+    /// Without a network.
+    pub fn of(mode: Mode) -> Self {
+        Self::new(|folder| Arc::new(executor(mode, folder, None)))
+    }
+
+    /// With the worker's proxy, which leads to `allowed` besides.
+    pub fn online(mode: Mode, allowed: &[String]) -> Self {
+        Self::new(|folder| Arc::new(executor(mode, folder, Some(allowed))))
+    }
+
     pub fn workspace(&self) -> PathBuf {
         self.folder.path().join("workspace").canonicalize().unwrap()
     }
@@ -51,6 +62,11 @@ impl Bench {
                 time: PATIENCE,
                 memory_bytes: 1 << 30,
                 processes: 4096,
+                cpu: PATIENCE * 4,
+                disk_bytes: 1 << 30,
+                disk_files: 100_000,
+                process_bytes: 1 << 30,
+                user_processes: 4096,
                 file_bytes: 1 << 30,
                 open_files: 1024,
             },

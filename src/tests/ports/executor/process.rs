@@ -1,8 +1,9 @@
-//! The process executor: the contract, and what it adds to it.
+//! The executor without a sandbox: the contract, and what it adds to it.
 
 use super::bench::{Bench, DAEMONS};
 use super::executor_contract;
-use gv::adapters::executor::process::{GuardProgram, ProcessExecutor};
+use crate::support::sandbox::{Mode, executor, place};
+use gv::adapters::executor::process::{GuardProgram, Place, ProcessExecutor};
 use gv::ports::executor::{Executor, ExecutorError, Exit};
 use std::fs;
 use std::path::PathBuf;
@@ -10,12 +11,12 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-fn gv_guard() -> GuardProgram {
-    GuardProgram { path: env!("CARGO_BIN_EXE_gv").into(), args: vec!["guard".to_owned()] }
+fn process_bench() -> Bench {
+    Bench::of(Mode::UnsafeNone)
 }
 
-fn process_bench() -> Bench {
-    Bench::new(|folder| Arc::new(ProcessExecutor::new(gv_guard(), folder.join("records"))))
+fn guarded_by(guard: GuardProgram) -> Bench {
+    Bench::new(|folder| Arc::new(ProcessExecutor::unsafe_none(Place { guard, ..place(folder) })))
 }
 
 executor_contract!(process_bench);
@@ -45,7 +46,7 @@ fn a_build_dies_with_a_worker_that_is_killed_and_the_next_one_clears_its_record(
     const NAME: &str = "a_build_dies_with_a_worker_that_is_killed_and_the_next_one_clears_its_record";
     let runtime = tokio::runtime::Runtime::new().unwrap();
     if let Some(folder) = std::env::var_os(ROLE).map(PathBuf::from) {
-        let executor = ProcessExecutor::new(gv_guard(), folder.join("records"));
+        let executor = executor(Mode::UnsafeNone, &folder, None);
         let mut job = process_bench().script(&format!("{DAEMONS} touch ready; sleep 600"));
         job.workspace = folder.join("workspace");
         job.dir = folder.join("workspace");
@@ -118,12 +119,9 @@ async fn no_secret_is_in_an_argument_or_in_the_environment_of_the_guard() {
 
 #[tokio::test]
 async fn a_command_inherits_no_open_file_no_ignored_pipe_signal_and_no_way_to_more_rights() {
-    let bench = Bench::new(|folder| {
-        // As under a supervisor that left a descriptor open.
-        let script = format!("exec 5</dev/zero 7</dev/null; exec {} guard", env!("CARGO_BIN_EXE_gv"));
-        let guard = GuardProgram { path: "/bin/sh".into(), args: vec!["-c".to_owned(), script] };
-        Arc::new(ProcessExecutor::new(guard, folder.join("records")))
-    });
+    // As under a supervisor that left a descriptor open.
+    let script = format!("exec 5</dev/zero 7</dev/null; exec {} guard", env!("CARGO_BIN_EXE_gv"));
+    let bench = guarded_by(GuardProgram { path: "/bin/sh".into(), args: vec!["-c".to_owned(), script] });
     // The fourth is the one through which `ls` reads the folder.
     assert_eq!(bench.print(bench.job(&["ls", "/proc/self/fd"])).await, ["0", "1", "2", "3"]);
     let status = bench.print(bench.job(&["cat", "/proc/self/status"])).await;
@@ -136,10 +134,7 @@ async fn a_command_inherits_no_open_file_no_ignored_pipe_signal_and_no_way_to_mo
 
 #[tokio::test]
 async fn a_guard_that_cannot_be_started_is_an_error_and_leaves_no_record() {
-    let bench = Bench::new(|folder| {
-        let guard = GuardProgram { path: "/no/such/gv".into(), args: Vec::new() };
-        Arc::new(ProcessExecutor::new(guard, folder.join("records")))
-    });
+    let bench = guarded_by(GuardProgram { path: "/no/such/gv".into(), args: Vec::new() });
     let (ended, _) = bench.run(bench.job(&["true"])).await;
     assert!(matches!(ended, Err(ExecutorError::Failed(reason)) if reason.contains("/no/such/gv")));
     assert_eq!(records(&bench), 0);

@@ -1,0 +1,180 @@
+//! The filter of system calls that each held command runs under: the same kernel doors that are
+//! closed whatever else holds it.
+//!
+//! What is named is refused, all else goes through. Namespaces, mounts, keys, tracing of the kernel
+//! and sockets of odd families are no business of a build's. Where the network is not a namespace of
+//! its own ([`Network::Shared`]), only TCP and Unix sockets can be made: Landlock checks where TCP
+//! leads, and it checks nothing else.
+
+use seccompiler::SeccompCmpArgLen::Dword;
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
+    sock_filter,
+};
+use std::collections::BTreeMap;
+
+/// Which network a command would meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Network {
+    /// A namespace of its own, in which there is nothing.
+    Own,
+    /// The worker's. `unix`: whether sockets of that family may be made.
+    Shared { unix: bool },
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+const NAMESPACES: [libc::c_int; 7] = [
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+];
+
+const REFUSED: &[libc::c_long] = &[
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_kexec_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_quotactl,
+    libc::SYS_acct,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_reboot,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_syslog,
+];
+
+/// Calls that programs do without where a kernel does not have them.
+const ABSENT: &[libc::c_long] = &[
+    // Its flags lie in memory, where a filter cannot look: clone takes its place.
+    libc::SYS_clone3,
+    // It would make sockets past the filter.
+    libc::SYS_io_uring_setup,
+];
+
+/// Holds this thread and all that it starts from now on. There is no way back.
+pub(super) fn apply(network: Network) -> Result<(), String> {
+    let failed = |error: seccompiler::Error| format!("the filter of system calls: {error}");
+    let refused = compile(refused(network).map_err(|error| failed(error.into()))?, libc::EPERM);
+    let absent = compile(ABSENT.iter().map(|call| (*call, Vec::new())).collect(), libc::ENOSYS);
+    for program in [refused, absent] {
+        apply_filter(&program.map_err(|error| failed(error.into()))?).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn refused(network: Network) -> Result<Rules, seccompiler::BackendError> {
+    let mut rules: Rules = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    let mut namespaces = Vec::new();
+    for flag in NAMESPACES {
+        let flag = u64::from(flag.cast_unsigned());
+        namespaces.push(SeccompRule::new(vec![SeccompCondition::new(0, Dword, MaskedEq(flag), flag)?])?);
+    }
+    rules.insert(libc::SYS_clone, namespaces);
+    let mut terminal = Vec::new();
+    // Typing into the terminal of whoever started the worker.
+    for request in [libc::TIOCSTI, libc::TIOCLINUX] {
+        terminal.push(SeccompRule::new(vec![SeccompCondition::new(1, Dword, Eq, request)?])?);
+    }
+    rules.insert(libc::SYS_ioctl, terminal);
+    rules.insert(libc::SYS_socket, sockets(network)?);
+    Ok(rules)
+}
+
+fn sockets(network: Network) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let number = |value: libc::c_int| u64::from(value.cast_unsigned());
+    let family = |operator, family| SeccompCondition::new(0, Dword, operator, number(family));
+    let mut allowed = vec![libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+    if network != (Network::Shared { unix: false }) {
+        allowed.push(libc::AF_UNIX);
+    }
+    let others: Result<Vec<_>, _> = allowed.iter().map(|known| family(Ne, *known)).collect();
+    let mut rules = vec![SeccompRule::new(others?)?];
+    if network == Network::Own {
+        return Ok(rules);
+    }
+    // The type's low bits; those above are flags.
+    let kind = |kind| SeccompCondition::new(1, Dword, MaskedEq(0xf), number(kind));
+    let protocol = |operator, protocol| SeccompCondition::new(2, Dword, operator, number(protocol));
+    for internet in [libc::AF_INET, libc::AF_INET6] {
+        for other in (0..16).filter(|kind| *kind != libc::SOCK_STREAM) {
+            rules.push(SeccompRule::new(vec![family(Eq, internet)?, kind(other)?])?);
+        }
+        // Streams of other protocols are none that Landlock looks at.
+        rules.push(SeccompRule::new(vec![
+            family(Eq, internet)?,
+            protocol(Ne, libc::IPPROTO_IP)?,
+            protocol(Ne, libc::IPPROTO_TCP)?,
+        ])?);
+    }
+    // Asking for the addresses of this machine is what programs do with it; all else is not needed.
+    rules.push(SeccompRule::new(vec![family(Eq, libc::AF_NETLINK)?, protocol(Ne, libc::NETLINK_ROUTE)?])?);
+    Ok(rules)
+}
+
+fn compile(rules: Rules, errno: libc::c_int) -> Result<BpfProgram, seccompiler::BackendError> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let action = SeccompAction::Errno(errno.cast_unsigned());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, arch)?;
+    let mut program = without_x32();
+    program.extend(BpfProgram::try_from(filter)?);
+    Ok(program)
+}
+
+/// On x86-64 each call has a second number, of an ABI that nothing uses and that no rule names: as
+/// if the kernel did not have it. (`seccomp(2)`, on the field `nr`.)
+fn without_x32() -> BpfProgram {
+    const LOAD_WORD: u16 = 0x20;
+    const JUMP_IF_AT_LEAST: u16 = 0x35;
+    const RETURN: u16 = 0x06;
+    const X32: u32 = 0x4000_0000;
+    const REFUSE: u32 = 0x0005_0000;
+    if std::env::consts::ARCH != "x86_64" {
+        return Vec::new();
+    }
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    vec![
+        step(LOAD_WORD, 0, 0, 0),
+        step(JUMP_IF_AT_LEAST, 0, 1, X32),
+        step(RETURN, 0, 0, REFUSE | libc::ENOSYS.cast_unsigned()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_filter_compiles_and_stays_within_what_the_kernel_takes() {
+        for network in [Network::Own, Network::Shared { unix: true }, Network::Shared { unix: false }] {
+            let program = compile(refused(network).unwrap(), libc::EPERM).unwrap();
+            assert!(program.len() < 4096, "{}", program.len());
+        }
+    }
+}

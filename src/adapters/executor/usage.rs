@@ -1,0 +1,116 @@
+//! What a build's processes use together, looked at by its guard now and then.
+//!
+//! A limit of the kernel's own is one process's alone; a build has as many as it likes. Start with
+//! [`Watch::exceeded`].
+
+use super::disk::Disk;
+use super::orders::{Command, Limits};
+use super::tree::{self, Stat};
+use crate::ports::executor::Limit;
+use rustix::process::getpid;
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// gv's own within the tree: launcher or bubblewrap, and the first process of a namespace.
+const OWN_PROCESSES: u64 = 3;
+/// Between two exact countings of memory that only look too much.
+const COUNT_AGAIN: Duration = Duration::from_millis(300);
+
+pub(super) struct Watch {
+    limits: Limits,
+    disk: Disk,
+    /// Before that, memory is not counted exactly once more.
+    next_count: Instant,
+}
+
+impl Watch {
+    pub(super) fn begin(command: &Command) -> Self {
+        let folders = command.writable().map(Into::into).collect();
+        let disk = Disk::watch(folders, command.limits.disk_bytes, command.limits.disk_files);
+        Self { limits: command.limits, disk, next_count: Instant::now() }
+    }
+
+    /// What the descendants of this process use too much of, if anything.
+    pub(super) fn exceeded(&mut self) -> Option<Limit> {
+        let me = getpid().as_raw_pid();
+        let tree = tree::descendants(me);
+        let alive = tree.iter().filter(|process| !process.is_dead).count() as u64;
+        if alive > self.limits.processes.saturating_add(OWN_PROCESSES) {
+            return Some(Limit::Processes);
+        }
+        // What has ended is in the time of whoever reaped it, of this process in the end.
+        let own = Stat::read(me).map_or(0, |stat| stat.ticks);
+        let ticks = tree.iter().map(|process| process.ticks).sum::<u64>().saturating_add(own);
+        let per_second = rustix::param::clock_ticks_per_second().max(1);
+        if ticks / per_second > self.limits.cpu.as_secs() {
+            return Some(Limit::Cpu);
+        }
+        if self.has_too_much_memory(&tree) {
+            return Some(Limit::Memory);
+        }
+        self.disk.exceeded()
+    }
+
+    fn has_too_much_memory(&mut self, tree: &[Stat]) -> bool {
+        let most = self.limits.memory_bytes;
+        let at_most: u64 = tree.iter().map(resident).sum();
+        if at_most <= most || Instant::now() < self.next_count {
+            return false;
+        }
+        // What processes share was counted for each of them: now exactly, which is slower. Twice, as
+        // some may end in between and leave their share to others that were not looked at yet.
+        let exact = || tree.iter().map(|process| share(process).unwrap_or_else(|| now(process))).sum::<u64>();
+        let has = exact() > most && exact() > most;
+        self.next_count = Instant::now() + COUNT_AGAIN;
+        has
+    }
+}
+
+/// In bytes; what processes share counts for each.
+fn resident(process: &Stat) -> u64 {
+    process.pages.saturating_mul(rustix::param::page_size() as u64)
+}
+
+/// The same at this moment: nothing for one that has ended.
+fn now(process: &Stat) -> u64 {
+    Stat::read(process.identity.pid).map_or(0, |process| resident(&process))
+}
+
+/// A process's share of memory, in bytes: of what n processes share, an n-th.
+fn share(process: &Stat) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", process.identity.pid)).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_its_share_of_memory() {
+        let own = Stat::read(getpid().as_raw_pid()).unwrap();
+        let bytes = share(&own).unwrap();
+        assert!(bytes > 100_000 && bytes <= own.pages * rustix::param::page_size() as u64 * 2, "{bytes}");
+    }
+
+    #[test]
+    fn descendants_are_found_over_generations() {
+        let script = "sh -c 'sleep 60 & echo $!; wait' & wait";
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", script])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        let below = tree::descendants(getpid().as_raw_pid());
+        let grandchild: i32 = line.trim().parse().unwrap();
+        let found = below.iter().find(|process| process.identity.pid == grandchild);
+        assert!(found.is_some_and(|process| process.pages > 0));
+        tree::kill_descendants(child.id() as i32);
+        child.wait().unwrap();
+    }
+}
