@@ -11,3 +11,4 @@ mod outage;
 pub mod queue;
 pub mod source;
 mod tls;
+pub mod tools;

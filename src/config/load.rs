@@ -114,7 +114,8 @@ pub(super) const A_TEBIBYTE_MB: i64 = 1 << 20;
 fn read(from: &mut Reader) -> Option<Config> {
     let domain = from.parsed::<Hostname>("domain", "a hostname such as example.com or localhost");
     let data_dir = data_dir(from)?;
-    let work = Some(from.text("worker.dir")).filter(|text| !text.is_empty()).map(PathBuf::from);
+    let folder = |key: &str| Some(from.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from);
+    let (work, tools) = (folder("worker.dir"), folder("worker.tools_dir"));
     let listen = from.text("ops.listen").to_owned();
     // What stands in for a value that cannot be read is never used: it is a problem by then.
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -164,6 +165,9 @@ fn read(from: &mut Reader) -> Option<Config> {
             lease_s: from.number("worker.lease_s", 2..=3_600),
             max_attempts: from.number("worker.max_attempts", 1..=100),
             dir: work.unwrap_or_else(|| data_dir.join("work")),
+            registry: registry(from),
+            tools_dir: tools.unwrap_or_else(|| data_dir.join("tools")),
+            tools_mb: from.number("worker.tools_mb", 0..=A_TEBIBYTE_MB),
             build_env: build_env(from),
             sandbox: sandbox.unwrap_or(Sandbox::Auto),
             sandbox_read: sandbox_read(from),
@@ -271,6 +275,15 @@ fn build_env(from: &mut Reader) -> Variables {
     }
 }
 
+fn registry(from: &mut Reader) -> Option<Secret> {
+    let text = from.optional_secret("worker.registry")?;
+    let parsed = url::Url::parse(text.expose()).ok().filter(url::Url::has_host);
+    if !parsed.is_some_and(|url| ["http", "https"].contains(&url.scheme())) {
+        from.problem("worker.registry", "must be an http or https URL, or empty");
+    }
+    Some(text)
+}
+
 fn log_level(from: &mut Reader) -> String {
     let text = from.text("log.level").to_owned();
     if tracing_subscriber::EnvFilter::builder().parse(&text).is_err() {
@@ -288,7 +301,7 @@ pub fn shown(key: &str, setting: &Setting) -> String {
         };
         return if is_set { "\"***\"".to_owned() } else { setting.value.to_string() };
     }
-    match setting.value.as_str().filter(|_| key.ends_with(".url")) {
+    match setting.value.as_str().filter(|_| key.ends_with(".url") || key == "worker.registry") {
         Some(url) => toml::Value::from(without_password(url)).to_string(),
         None => setting.value.to_string(),
     }
@@ -360,6 +373,7 @@ mod tests {
             ("GV_API__TRUSTED_PROXIES", "10.0.0.0/8,load-balancer"),
             ("GV_EDGE__SKEW_PROTECTION", "a day"),
             ("GV_EDGE__TLS_LISTEN", "0.0.0.0:443"),
+            ("GV_WORKER__REGISTRY", "mirror.example.com"),
         ]))
         .unwrap_err();
         let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -372,6 +386,7 @@ mod tests {
             "api.trusted_proxies: \"load-balancer\"",
             "edge.skew_protection: must be a time such as 24h",
             "edge.tls_cert: must name a PEM file",
+            "worker.registry: must be an http or https URL",
             "GV_DOMAIN",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
@@ -398,6 +413,7 @@ mod tests {
             ("GV_DATABASE__URL", "postgres://gv:hush@db/gv"),
             ("GV_AUTH__SIGNING_KEYS", "gvk1.a.hush"),
             ("GV_WORKER__BUILD_ENV", "TOKEN=hush"),
+            ("GV_WORKER__REGISTRY", "https://gv:hush@mirror.example.com/npm/"),
         ]))
         .unwrap();
         let shown: String = loaded.settings.iter().map(|(key, setting)| shown(key, setting)).collect();

@@ -85,6 +85,11 @@ pub struct Worker {
     pub lease_s: u64,
     pub max_attempts: u32,
     pub dir: PathBuf,
+    /// An http or https URL, which may have a password; `None`: no tools are brought.
+    pub registry: Option<Secret>,
+    pub tools_dir: PathBuf,
+    /// Of tools that are not in use, in MiB.
+    pub tools_mb: u64,
     /// The operator's own, for every build.
     pub build_env: Variables,
     pub sandbox: Sandbox,

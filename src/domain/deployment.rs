@@ -142,6 +142,10 @@ failure_codes! {
     /// The URL leads to an address that gv does not contact.
     AddressRefused "address_refused"
     CloneTimeout "clone_timeout"
+    /// A submodule could not be fetched.
+    SubmoduleUnavailable "submodule_unavailable"
+    /// Files that Git LFS keeps could not be fetched.
+    LargeFilesUnavailable "large_files_unavailable"
     /// A setting names what the source does not have, or a file of settings is invalid.
     ConfigurationInvalid "configuration_invalid"
     InstallFailed "install_failed"
@@ -149,6 +153,8 @@ failure_codes! {
     BuildTimeout "build_timeout"
     /// The build needs a program that this worker does not have.
     ToolMissing "tool_missing"
+    /// Node.js or a package manager could not be brought to this worker.
+    ToolchainUnavailable "toolchain_unavailable"
     /// The build ended well but left nothing to publish.
     OutputMissing "output_missing"
     /// The output has what cannot be published: a link out of it, a device, a name that is no UTF-8.

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// Checks out one commit, without its history, into a folder that does not exist yet. `.git`
-    /// is not among what is left there. Contacts no address that is not public, unless allowed by
+    /// Checks out one commit, without its history, into a folder that does not exist yet, with its
+    /// submodules and the files that Git LFS keeps. `.git` is not among what is left there. All of
+    /// it is within one set of limits. Contacts no address that is not public, unless allowed by
     /// configuration. Within the time limit, and soon after `stop`, it returns and writes no more.
     async fn fetch(&self, request: FetchRequest, stop: CancellationToken) -> Result<Fetched, SourceError>;
 }
@@ -46,7 +47,7 @@ pub struct Fetched {
     pub default_branch: Option<String>,
     pub files: u64,
     pub bytes: u64,
-    /// Paths of submodules, which were not fetched.
+    /// Paths of submodules that were not fetched, since nothing says where they are.
     pub submodules: Vec<String>,
 }
 
@@ -75,6 +76,12 @@ pub enum SourceError {
     /// What the server sent cannot be checked out: colliding or forbidden names, broken objects.
     #[error("{0}")]
     Invalid(String),
+    /// A submodule, by its path and the URL that `.gitmodules` gives it.
+    #[error("the submodule {path}: {cause}")]
+    Submodule { path: String, url: String, cause: Box<SourceError> },
+    /// Files that Git LFS keeps cannot be had. The beginning of a sentence about them.
+    #[error("{0}")]
+    LargeFiles(String),
     /// A fault on this side: a full disk, say.
     #[error("{0}")]
     Internal(String),

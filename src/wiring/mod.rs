@@ -11,6 +11,7 @@ use crate::adapters::clock::SystemClock;
 use crate::adapters::executor::choice::{Means, Wanted, choose};
 use crate::adapters::executor::process::{GuardProgram, Place};
 use crate::adapters::source::git::GitSource;
+use crate::adapters::tools::registry::RegistryTools;
 use crate::api::ApiSettings;
 use crate::app::accounts::Accounts;
 use crate::app::signing::SigningKeys;
@@ -26,7 +27,8 @@ use crate::ops::Checks;
 use crate::ports::database::Database;
 use crate::ports::error::{StoreError, StoreErrorKind};
 use crate::ports::executor::Executor;
-use crate::worker::{Worker, WorkerSettings};
+use crate::ports::tools::Tools;
+use crate::worker::{Machine, Worker, WorkerSettings};
 use crate::{api as api_role, edge as edge_role, ops, telemetry};
 use anyhow::Context;
 use backends::{Backends, Shared};
@@ -38,6 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 /// What a process that can serve says about itself.
 #[derive(Clone, Debug)]
@@ -228,11 +231,14 @@ impl Process {
         name: String,
     ) -> anyhow::Result<()> {
         let source = GitSource::new(config.source.allow.clone()).context("preparing to clone")?;
+        let settings = WorkerSettings::new(name, &config.worker, &config.limits, &config.source);
         let worker = Worker {
             app: app.clone(),
             source: Arc::new(source),
             executor: executor.clone(),
-            settings: WorkerSettings::new(name, &config.worker, &config.limits, &config.source),
+            tools: tools(config)?,
+            machine: Machine::new(settings.path.clone()),
+            settings,
         };
         self.add("worker", worker.run(self.stop.clone()));
         Ok(())
@@ -401,6 +407,16 @@ async fn executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>> {
     }
     metrics::gauge!("gv_sandbox", "mode" => executor.mode()).set(1.0);
     Ok(Arc::new(executor))
+}
+
+fn tools(config: &Config) -> anyhow::Result<Option<Arc<dyn Tools>>> {
+    let worker = &config.worker;
+    let Some(registry) = &worker.registry else { return Ok(None) };
+    let registry = Url::parse(registry.expose()).context("worker.registry")?;
+    let dir = std::path::absolute(&worker.tools_dir).context("worker.tools_dir")?;
+    let tools =
+        RegistryTools::new(registry, dir, worker.tools_mb << 20).context("preparing to bring tools")?;
+    Ok(Some(Arc::new(tools)))
 }
 
 fn backend_checks(backends: &Backends) -> Checks {

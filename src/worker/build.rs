@@ -7,10 +7,12 @@ use crate::domain::deployment::{FailureCode, StepName};
 use crate::domain::id::DeploymentId;
 use crate::domain::log::LogStream;
 use crate::ports::executor::{Executor, Exit, Job, JobLimits, Limit, OutputLine};
+use crate::worker::diagnosis::{Diagnosis, Tail};
 use crate::worker::failure::{Halt, Step};
 use crate::worker::plan::{Command, CommandKind};
 use crate::worker::upload::amount;
 use crate::worker::workspace::Workspace;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,8 @@ pub struct Build<'a> {
     pub executor: &'a dyn Executor,
     pub deployment: DeploymentId,
     pub workspace: &'a Workspace,
+    /// What the commands may read beside the workspace.
+    pub tools: Vec<PathBuf>,
     pub env: Vec<(String, String)>,
     /// `time` is for all commands together.
     pub limits: JobLimits,
@@ -32,7 +36,10 @@ pub struct Build<'a> {
 struct Ran {
     exit: Exit,
     log_full: bool,
+    /// Whether it said the word of its fallback.
     said: bool,
+    /// What it said last.
+    tail: Tail,
 }
 
 impl Build<'_> {
@@ -79,7 +86,7 @@ impl Build<'_> {
         let job = Job {
             deployment: self.deployment,
             workspace: self.workspace.root().to_owned(),
-            tools: Vec::new(),
+            tools: self.tools.clone(),
             caches: Vec::new(),
             dir: self.workspace.source().join(&command.folder),
             // The person's own command line, in the shell of the person's own build.
@@ -89,32 +96,33 @@ impl Build<'_> {
         };
         let stop = self.stop.child_token();
         let (output, lines) = mpsc::channel(256);
-        let (exit, (log_full, said)) =
+        let (exit, (log_full, said, tail)) =
             tokio::join!(self.executor.run(job, output, stop.clone()), self.pump(lines, word, &stop));
         let exit = exit?;
         if exit == Exit::Code(0) {
             self.say(format!("Done in {:.1} s.", began.elapsed().as_secs_f64()));
         }
-        Ok(Ran { exit, log_full, said })
+        Ok(Ran { exit, log_full, said, tail })
     }
 
     /// Copies output into the log until the command ends; stops the command when the log is full.
-    /// Also tells whether `word` was said.
+    /// Also tells whether `word` was said, and what came last.
     async fn pump(
         &self,
         mut lines: mpsc::Receiver<OutputLine>,
         word: Option<&str>,
         stop: &CancellationToken,
-    ) -> (bool, bool) {
-        let (mut full, mut said) = (false, false);
+    ) -> (bool, bool, Tail) {
+        let (mut full, mut said, mut tail) = (false, false, Tail::default());
         while let Some(OutputLine { stream, text }) = lines.recv().await {
             said |= word.is_some_and(|word| text.contains(word));
             if !full && self.log.line(StepName::Build, stream_of(stream), &text).is_err() {
                 full = true;
                 stop.cancel();
             }
+            tail.push(text);
         }
-        (full, said)
+        (full, said, tail)
     }
 
     async fn judge(&self, line: &str, kind: CommandKind, ran: &Ran) -> Step<()> {
@@ -151,6 +159,11 @@ impl Build<'_> {
                     "The {name} command `{line}` was ended because it wrote a file of more than {limit}."
                 ),
             ));
+        }
+        let known = Diagnosis::of(kind, &self.log.masked(&ran.tail.text()));
+        if let Some(Diagnosis { name: cause, message }) = known {
+            tracing::debug!(cause, "why a build failed is known");
+            return Err(Halt::failed(code, format!("The {name} command `{line}` {ended}. {message}")));
         }
         let advice = match ran.exit {
             // 128 + SIGKILL, as shells report it.

@@ -8,7 +8,9 @@ use crate::worker::inside::upwards;
 use crate::worker::package::Tool;
 use crate::worker::plan::Plan;
 use crate::worker::presets::presets;
+use crate::worker::toolchain::Toolchain;
 use crate::worker::workspace::Workspace;
+use std::path::PathBuf;
 
 /// What a build is told about itself.
 pub struct Context<'a> {
@@ -17,25 +19,27 @@ pub struct Context<'a> {
     /// The deployment's own address.
     pub url: &'a str,
     pub workspace: &'a Workspace,
+    pub toolchain: &'a Toolchain,
     /// The worker's own PATH.
     pub path: &'a str,
     /// The operator's variables for every build.
     pub operator: &'a Variables,
 }
 
-/// Later sources win: gv's defaults, the operator's, the framework's, the person's; what gv must
-/// be sure of comes last.
+/// Later sources win: gv's defaults, the operator's, the framework's, those of the repository's
+/// files, the person's; what gv must be sure of comes last.
 pub fn environment(plan: &Plan, context: &Context<'_>) -> Vec<(String, String)> {
     let mut variables = presets().environment.clone();
     variables.extend(context.operator.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     if let Some(framework) = plan.framework {
         variables.extend(framework.env.clone());
     }
-    if plan.package_tool == Some(Tool::Pnpm) {
+    if plan.manager.as_ref().is_some_and(|manager| manager.tool == Tool::Pnpm) {
         // Else it replaces itself by the version of `packageManager`, from a fixed place. npm
         // complains of the variable, so only pnpm gets it.
         variables.insert("npm_config_manage_package_manager_versions".to_owned(), "false".to_owned());
     }
+    variables.extend(plan.environment.clone());
     let own = context.deployment.env.iter();
     variables.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let mut set = |name: &str, value: String| variables.insert(name.to_owned(), value);
@@ -46,8 +50,21 @@ pub fn environment(plan: &Plan, context: &Context<'_>) -> Vec<(String, String)> 
     // Every tool's caches lie below these, and go with the workspace.
     set("HOME", context.workspace.home().display().to_string());
     set("TMPDIR", context.workspace.tmp().display().to_string());
+    if !context.toolchain.bins.is_empty() {
+        // Beside the Node.js that was brought nobody may write.
+        set("npm_config_prefix", global(context).display().to_string());
+    }
+    if let Some(headers) = &context.toolchain.headers {
+        // Else node-gyp downloads them from a fixed place.
+        set("npm_package_config_node_gyp_nodedir", headers.display().to_string());
+    }
     set("PATH", path(plan, context));
     variables.into_iter().collect()
+}
+
+/// Where `npm install --global` puts things.
+fn global(context: &Context<'_>) -> PathBuf {
+    context.workspace.home().join(".npm-global")
 }
 
 fn path(plan: &Plan, context: &Context<'_>) -> String {
@@ -56,7 +73,9 @@ fn path(plan: &Plan, context: &Context<'_>) -> String {
         "." => source.join("node_modules/.bin"),
         inner => source.join(inner).join("node_modules/.bin"),
     });
-    let python = context.workspace.home().join(".venv/bin");
-    let own: Vec<String> = packages.chain([python]).map(|folder| folder.display().to_string()).collect();
+    let installed = [context.workspace.home().join(".venv/bin"), global(context).join("bin")];
+    let brought = context.toolchain.bins.iter().cloned();
+    let own = packages.chain(installed).chain(brought);
+    let own: Vec<String> = own.map(|folder| folder.display().to_string()).collect();
     format!("{}:{}", own.join(":"), context.path)
 }

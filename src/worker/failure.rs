@@ -50,6 +50,8 @@ impl Halt {
             SourceError::AddressRefused(_) => FailureCode::AddressRefused,
             SourceError::TooLarge { .. } => FailureCode::LimitExceeded,
             SourceError::TimedOut(_) => FailureCode::CloneTimeout,
+            SourceError::Submodule { .. } => FailureCode::SubmoduleUnavailable,
+            SourceError::LargeFiles(_) => FailureCode::LargeFilesUnavailable,
             SourceError::TokenOverHttp | SourceError::Unreachable(_) | SourceError::Invalid(_) => {
                 FailureCode::CloneFailed
             }
@@ -81,11 +83,32 @@ impl Halt {
             SourceError::Unreachable(reason) => {
                 format!("{url} could not be read: {reason}. Deploy again later.")
             }
+            SourceError::Submodule { path, url, cause } => submodule(path, url, cause),
+            SourceError::LargeFiles(reason) => format!(
+                "Files that Git LFS keeps could not be fetched: {reason}. See whether they were pushed (git lfs push \
+                 --all origin) and whether the token may read them, or keep them in Git itself."
+            ),
             SourceError::Invalid(reason) => format!("{url} cannot be checked out: {reason}."),
             SourceError::Stopped | SourceError::Internal(_) => String::new(),
         };
         Self::failed(code, message)
     }
+}
+
+fn submodule(path: &str, url: &str, cause: &SourceError) -> String {
+    let remedy = match cause {
+        SourceError::NotFound => {
+            "There is no such repository, or it is private: make it public, or keep it on the host of the site's own \
+             repository, whose token it is read with"
+        }
+        SourceError::RefNotFound(_) => "Its repository does not have the commit: push it there",
+        SourceError::AddressRefused(_) => {
+            "Its host has no public address, which only the operator can allow (source.allow)"
+        }
+        SourceError::Invalid(_) => "Give it an https URL in .gitmodules, or commit its files",
+        _ => "Deploy again later, or commit its files",
+    };
+    format!("The submodule {path} could not be fetched from {url}: {cause}. {remedy}.")
 }
 
 impl From<Refused> for Halt {

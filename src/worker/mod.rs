@@ -9,10 +9,13 @@ mod attempt;
 mod build;
 mod codings;
 mod collect;
+mod declared;
+mod diagnosis;
 mod encode;
 mod environment;
 mod failure;
 pub mod inside;
+mod node;
 mod output;
 mod package;
 mod pipeline;
@@ -20,10 +23,12 @@ mod plan;
 mod presets;
 pub mod rules;
 mod settings;
+mod toolchain;
 mod upload;
 mod workspace;
 
 pub use settings::WorkerSettings;
+pub use toolchain::Machine;
 
 use crate::app::App;
 use crate::app::lease::Taken;
@@ -33,6 +38,7 @@ use crate::ports::executor::Executor;
 use crate::ports::notices::{Heard, Notice};
 use crate::ports::queue::{Announcement, Announcements};
 use crate::ports::source::Source;
+use crate::ports::tools::Tools;
 use anyhow::Context;
 use attempt::Nudge;
 use std::sync::Arc;
@@ -53,6 +59,9 @@ pub struct Worker {
     pub app: Arc<App>,
     pub source: Arc<dyn Source>,
     pub executor: Arc<dyn Executor>,
+    /// `None`: builds run on what the machine has.
+    pub tools: Option<Arc<dyn Tools>>,
+    pub machine: Machine,
     pub settings: WorkerSettings,
 }
 

@@ -190,7 +190,9 @@ mod tests {
         Plan {
             root: ".".into(),
             framework: None,
-            package_tool: None,
+            manager: None,
+            node: None,
+            environment: std::collections::BTreeMap::new(),
             notes: Vec::new(),
             commands: vec![command],
             output,

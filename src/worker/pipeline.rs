@@ -12,7 +12,6 @@ use crate::domain::manifest::Manifest;
 use crate::domain::repo::Commit;
 use crate::domain::routing::compile::Settings;
 use crate::domain::routing::rules::Rules;
-use crate::domain::settings::BuildSettings;
 use crate::ports::error::StoreErrorKind;
 use crate::ports::executor::JobLimits;
 use crate::ports::source::{FetchRequest, Fetched, SourceError};
@@ -27,9 +26,10 @@ use crate::worker::inside::Inside;
 use crate::worker::output::{self, Moment, Site};
 use crate::worker::plan::{self, Plan};
 use crate::worker::rules::RuleFiles;
+use crate::worker::toolchain::Toolchain;
 use crate::worker::upload::{self, amount, files_of};
 use crate::worker::workspace::Workspace;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -77,8 +77,7 @@ impl Pipeline<'_> {
         let packing = self.pack();
         let commit = fetched.commit.clone();
         let now = self.app().clock.now();
-        let settings = self.lease.deployment().settings.clone();
-        let planning = prepare(self.workspace.source(), settings, self.worker.settings.path.clone());
+        let planning = self.prepare();
         let (advanced, planned) =
             tokio::join!(self.lease.advance(|deployment| deployment.build(now, commit)), planning);
         if !advanced? {
@@ -93,6 +92,27 @@ impl Pipeline<'_> {
         self.go_live(&manifest).await?;
         timer.stop();
         Ok(())
+    }
+
+    /// Decides what is to be done with what was checked out.
+    fn prepare(&self) -> impl Future<Output = Step<(Inside, Plan)>> + use<> {
+        let (source, deployment) = (self.workspace.source(), self.lease.deployment().clone());
+        let settings = &self.worker.settings;
+        let operator = settings.build_env.clone();
+        let (machine, brings_tools) = (self.worker.machine.clone(), self.worker.tools.is_some());
+        let planning = move || -> Step<(Inside, Plan)> {
+            let repository = Inside::open(&source).map_err(Halt::internal)?;
+            let request = plan::Request {
+                settings: &deployment.settings,
+                target: deployment.target,
+                variables: (&deployment.env, &operator),
+                is_installed: &|program| machine.has(program),
+                brings_tools,
+            };
+            let plan = plan::make(&repository, &request)?;
+            Ok((repository, plan))
+        };
+        async { tokio::task::spawn_blocking(planning).await.map_err(Halt::internal)? }
     }
 
     fn app(&self) -> &Arc<App> {
@@ -157,8 +177,8 @@ impl Pipeline<'_> {
             self.log.say(
                 StepName::Clone,
                 format!(
-                    "Warning: submodules are not fetched ({}): their folders are empty. Commit the files, or \
-                     install them as packages.",
+                    "Warning: submodules without a URL in .gitmodules are not fetched ({}): their folders are \
+                     empty. Add them with git submodule add, or commit their files.",
                     some.join(", ")
                 ),
             );
@@ -212,12 +232,6 @@ impl Pipeline<'_> {
         for note in &plan.notes {
             self.log.say(StepName::Build, note);
         }
-        if lacks_large_files(&repository) {
-            self.log.say(
-                StepName::Build,
-                "Warning: files kept by Git LFS are not fetched: pointers stand in their place.",
-            );
-        }
         let started = self.moment().map_err(Halt::internal)?;
         if !plan.commands.is_empty() {
             // What the build writes is not part of the source.
@@ -258,7 +272,16 @@ impl Pipeline<'_> {
         let deployment = self.lease.deployment();
         let policy = &self.app().policy;
         let claim = policy.names.deployment(&deployment.project_name, deployment.project, deployment.id);
+        let toolchain = Toolchain::prepare(
+            plan,
+            self.worker.tools.as_deref(),
+            &self.worker.machine,
+            self.log,
+            self.lease.stop(),
+        );
+        let toolchain = toolchain.await?;
         let context = Context {
+            toolchain: &toolchain,
             deployment,
             commit: &fetched.commit,
             url: &policy.site_urls.url(&claim.candidates[0]),
@@ -271,6 +294,7 @@ impl Pipeline<'_> {
             executor: &*self.worker.executor,
             deployment: deployment.id,
             workspace: self.workspace,
+            tools: toolchain.folders.clone(),
             env: environment(plan, &context),
             limits: JobLimits { time: settings.build_timeout, ..settings.job },
             log: self.log,
@@ -387,15 +411,6 @@ impl Pipeline<'_> {
     }
 }
 
-async fn prepare(source: PathBuf, settings: BuildSettings, path: String) -> Step<(Inside, Plan)> {
-    let planning = move || -> Step<(Inside, Plan)> {
-        let repository = Inside::open(&source).map_err(Halt::internal)?;
-        let plan = plan::make(&repository, &settings, &|program| is_installed(program, &path))?;
-        Ok((repository, plan))
-    };
-    tokio::task::spawn_blocking(planning).await.map_err(Halt::internal)?
-}
-
 /// Stores the files and, beside them, their codings.
 async fn store_site(
     (app, log, deployment): (&App, &LogWriter, &Deployment),
@@ -430,17 +445,6 @@ async fn note_build(app: &App, deployment: &Deployment, fetched: &Fetched, plan:
     if let Err(error) = noted {
         tracing::warn!(%error, "the project's framework could not be noted");
     }
-}
-
-fn lacks_large_files(repository: &Inside) -> bool {
-    repository.text(".gitattributes").is_some_and(|text| text.contains("filter=lfs"))
-}
-
-fn is_installed(program: &str, path: &str) -> bool {
-    std::env::split_paths(path).any(|folder| {
-        let file = folder.join(program);
-        file.is_file() && rustix::fs::access(&file, rustix::fs::Access::EXEC_OK).is_ok()
-    })
 }
 
 /// Measures a step that came to its end.

@@ -16,6 +16,8 @@ pub struct Presets {
     #[serde(rename = "framework")]
     pub frameworks: Vec<Framework>,
     pub output: Output,
+    pub node: Node,
+    pub package_managers: PackageManagers,
     /// For every build.
     pub environment: BTreeMap<String, String>,
 }
@@ -25,6 +27,30 @@ pub struct Presets {
 pub struct Output {
     /// Folders that a build may have written to, the likeliest first.
     pub fallback: Vec<String>,
+    /// Folders that are no site, whatever another host's file says.
+    pub never: Vec<String>,
+}
+
+/// By majors.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    pub default: u64,
+    /// Rising.
+    pub supported: Vec<u64>,
+    /// What people call versions: `lts/*`, `jod`.
+    pub names: BTreeMap<String, u64>,
+}
+
+/// The version of each where the project does not say, as npm takes them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PackageManagers {
+    pub npm: String,
+    pub pnpm: String,
+    pub yarn_classic: String,
+    pub yarn_berry: String,
+    pub bun: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -32,6 +58,9 @@ pub struct Output {
 pub struct Framework {
     /// What the project's row keeps.
     pub slug: String,
+    /// What other hosts' files call it.
+    #[serde(default)]
+    aliases: Vec<String>,
     pub name: String,
     pub runtime: Runtime,
     #[serde(default)]
@@ -43,14 +72,27 @@ pub struct Framework {
     pub script: Option<String>,
     pub build_command: String,
     pub output_dir: String,
+    /// Other habits of projects that have a file.
+    #[serde(default)]
+    pub variants: Vec<Variant>,
     #[serde(default)]
     pub alternatives: Vec<String>,
     pub output_config: Option<OutputConfig>,
     pub output_script: Option<OutputScript>,
+    /// The file in which an Angular workspace names its output.
+    pub output_workspace: Option<String>,
     pub spa_fallback: Option<String>,
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     pub hint: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    pub file: String,
+    pub build_command: String,
+    pub output_dir: String,
 }
 
 /// What must be installed on the worker.
@@ -141,6 +183,12 @@ pub fn presets() -> &'static Presets {
 }
 
 impl Presets {
+    /// A framework by its slug, or by what another host calls it.
+    pub fn named(&self, name: &str) -> Option<&Framework> {
+        let mut all = self.frameworks.iter();
+        all.find(|framework| framework.slug == name || framework.aliases.iter().any(|alias| alias == name))
+    }
+
     /// The first framework whose rules hold in `folder` of a repository.
     pub fn recognise(
         &'static self,
@@ -217,6 +265,12 @@ mod tests {
         let presets = presets();
         let slugs: HashSet<_> = presets.frameworks.iter().map(|framework| &framework.slug).collect();
         assert_eq!(slugs.len(), presets.frameworks.len());
+        let aliases = presets.frameworks.iter().flat_map(|framework| &framework.aliases);
+        let aliases: Vec<_> = aliases.collect();
+        let names: HashSet<_> = aliases.iter().copied().chain(slugs.iter().copied()).collect();
+        assert_eq!(names.len(), aliases.len() + slugs.len());
+        assert!(presets.node.supported.is_sorted());
+        assert!(presets.node.supported.contains(&presets.node.default));
         assert!(slugs.len() > 50);
         for framework in &presets.frameworks {
             assert!(
@@ -224,7 +278,9 @@ mod tests {
                 "{} can never be recognised",
                 framework.slug
             );
-            for folder in framework.alternatives.iter().chain([&framework.output_dir]) {
+            assert!(framework.hint.is_some(), "{} has no hint", framework.slug);
+            let variants = framework.variants.iter().map(|variant| &variant.output_dir);
+            for folder in framework.alternatives.iter().chain([&framework.output_dir]).chain(variants) {
                 assert!(crate::domain::settings::RelativeDir::parse(folder).is_ok(), "{}", framework.slug);
             }
         }

@@ -27,6 +27,11 @@ impl RuleFiles {
         let mut found = Self::default();
         found.sources.vercel_json = found.read(repository, root, VERCEL_JSON);
         found.sources.netlify_toml = found.read(repository, root, NETLIFY_TOML);
+        if root != "." && found.sources.netlify_toml.is_none() {
+            // At the top of a repository it may be about the project in a folder.
+            let top = repository.text(NETLIFY_TOML);
+            found.sources.netlify_toml = top.filter(|text| netlify_toml::base(text).as_deref() == Some(root));
+        }
         let is_there = |name: &&&str| repository.is_file(&join(root, name));
         found.sources.cloudflare_file =
             CLOUDFLARE_PROJECT.iter().find(is_there).map(|name| (*name).to_owned());
@@ -102,6 +107,7 @@ mod tests {
             ("web/dist/_redirects", b"/a /b\n"),
             ("web/dist/_worker.js/index.js", b""),
         ]);
+        assert_eq!(RuleFiles::of_project(&inside, "docs").sources.netlify_toml, None);
         let found = RuleFiles::of_project(&inside, "web");
         assert_eq!(found.publish(Settings::default()).unwrap().as_str(), "site");
         let plain = Settings { routing: Some(Dialect::Plain), spa: None };
@@ -111,6 +117,13 @@ mod tests {
         assert_eq!(found.sources.redirects.as_deref(), Some("/a /b\n"));
         assert_eq!(found.sources.cloudflare_file.as_deref(), Some("_worker.js"));
         assert_eq!(found.compile(Settings::default()).unwrap().rules.redirects.len(), 1);
+    }
+
+    #[test]
+    fn a_netlify_toml_above_counts_for_the_folder_that_it_names() {
+        let (_folder, inside) = files(&[("netlify.toml", b"[build]\nbase = \"/web/\"\n"), ("web/x", b"")]);
+        assert!(RuleFiles::of_project(&inside, "web").sources.netlify_toml.is_some());
+        assert_eq!(RuleFiles::of_project(&inside, "docs").sources.netlify_toml, None);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 use super::exchange::GixHttp;
 use super::faults::{disk_error, internal, server_error, write_error};
 use super::guard::Guard;
+use super::large_files;
+use super::modules::{self, Module};
 use super::progress::{Counters, Tally};
 use super::refs::{self, Offer, Wanted};
 use super::tree::{self, Measured};
@@ -46,6 +48,8 @@ pub(super) struct Job {
     pub(super) halt: CancellationToken,
     pub(super) interrupt: Arc<AtomicBool>,
     pub(super) counters: Arc<Counters>,
+    /// Of all that comes over the network, submodules and large files included.
+    pub(super) received_limit: u64,
 }
 
 /// What was checked out, in a folder of its own that vanishes with this.
@@ -53,6 +57,24 @@ pub(super) struct CheckedOut {
     pub(super) folder: TempDir,
     pub(super) tree: PathBuf,
     pub(super) fetched: Fetched,
+}
+
+/// What one repository's checkout came to.
+pub(super) struct Top {
+    pub(super) commit: Commit,
+    default_branch: Option<String>,
+    pub(super) modules: Vec<Module>,
+}
+
+/// What was checked out so far, of all repositories.
+#[derive(Default)]
+pub(super) struct Totals {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// How many submodules were fetched.
+    pub(super) modules: usize,
+    /// Paths of submodules that nothing says the place of.
+    pub(super) skipped: Vec<String>,
 }
 
 /// A connection on which the server has said what it can do.
@@ -70,8 +92,26 @@ impl Job {
         std::fs::create_dir_all(parent).map_err(|error| disk_error(&error))?;
         let folder = tempfile::Builder::new().prefix(".fetch-").tempdir_in(parent);
         let folder = folder.map_err(|error| disk_error(&error))?;
-        let (store, tree) = (folder.path().join("store"), folder.path().join("tree"));
-        let repository = open_store(&store)?;
+        let tree = folder.path().join("tree");
+        let mut totals = Totals::default();
+        let top = self.fetch_tree(folder.path(), &tree, &mut totals)?;
+        self.fetch_modules(top.modules, folder.path(), &tree, &mut totals, 1)?;
+        let Totals { files, bytes, skipped: submodules, .. } = totals;
+        let (commit, default_branch) = (top.commit, top.default_branch);
+        Ok(CheckedOut { folder, tree, fetched: Fetched { commit, default_branch, files, bytes, submodules } })
+    }
+
+    /// Fetches one repository and checks it out to `tree`, with its large files and without its
+    /// submodules. `scratch`: a folder for what is needed meanwhile.
+    pub(super) fn fetch_tree(
+        &self,
+        scratch: &Path,
+        tree: &Path,
+        totals: &mut Totals,
+    ) -> Result<Top, SourceError> {
+        let store = tempfile::Builder::new().prefix("store-").tempdir_in(scratch);
+        let store = store.map_err(|error| disk_error(&error))?;
+        let repository = open_store(&store.path().join("git"))?;
 
         let mut session = self.connect()?;
         let refs = self.list_refs(&mut session)?;
@@ -81,28 +121,37 @@ impl Job {
 
         let (root, commit) = commit_and_tree(&repository, wanted, self.request.reference.as_ref())?;
         let measured = tree::measure(&repository.objects, root, self.request.limits, &self.interrupt)?;
-        self.check_out(&repository, root, &measured, &tree)?;
+        self.check_out(&repository, root, &measured, tree)?;
+        totals.files += measured.files;
+        totals.bytes += measured.bytes;
+        let pointers = large_files::pointers(&repository, &measured);
+        let modules = modules::declared(&repository, root, measured.submodules, totals)?;
         drop(repository);
-        std::fs::remove_dir_all(&store).map_err(|error| disk_error(&error))?;
-        let Measured { files, bytes, submodules } = measured;
-        Ok(CheckedOut { folder, tree, fetched: Fetched { commit, default_branch, files, bytes, submodules } })
+        store.close().map_err(|error| disk_error(&error))?;
+        self.fetch_large_files(pointers, tree, totals)?;
+        Ok(Top { commit, default_branch, modules })
     }
 
-    fn connect(&self) -> Result<Session, SourceError> {
-        let url = self.request.repo_url.url();
-        let wire = Rc::new(Wire {
+    /// What this repository's requests have in common.
+    pub(super) fn wire(&self) -> Wire {
+        Wire {
             clients: self.clients.clone(),
             guard: self.guard.clone(),
             runtime: self.runtime.clone(),
             halt: self.halt.clone(),
             counters: self.counters.clone(),
             token: self.request.token.clone(),
-            limit_bytes: self.request.limits.bytes,
+            limit_bytes: self.received_limit,
             redirected: RefCell::new(None),
             fault: Cell::new(None),
             refusal: RefCell::new(None),
-            url: url.clone(),
-        });
+            url: self.request.repo_url.url(),
+        }
+    }
+
+    fn connect(&self) -> Result<Session, SourceError> {
+        let wire = Rc::new(self.wire());
+        let url = wire.url.clone();
         let base = url.as_str().trim_end_matches('/');
         let parsed = gix::Url::try_from(base).map_err(|_| SourceError::NotFound)?;
         let mut transport = http::connect_http(GixHttp(wire.clone()), parsed, Protocol::V2, false);

@@ -51,6 +51,7 @@ impl Source for GitSource {
         let into = request.into.clone();
         let mut watch = Watch { counters: counters.clone(), request: request.clone(), said: String::new() };
         let job = Job {
+            received_limit: request.limits.bytes,
             request,
             clients: self.clients.clone(),
             guard: self.guard.clone(),

@@ -20,8 +20,16 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 pub(super) struct Measured {
     pub(super) files: u64,
     pub(super) bytes: u64,
-    pub(super) submodules: Vec<String>,
+    /// Commits of other repositories, by where they belong.
+    pub(super) submodules: Vec<(BString, ObjectId)>,
+    /// What may be a pointer of Git LFS, by its length.
+    pub(super) small: Vec<(BString, ObjectId)>,
+    /// All `.gitattributes`.
+    pub(super) attributes: Vec<ObjectId>,
 }
+
+/// A pointer of Git LFS has a few lines: its specification allows less than 1,024 bytes.
+const POINTER_BYTES: std::ops::Range<u64> = 100..1_024;
 
 /// Names that trick some file system into `.git`, on this one or on where the site goes next.
 /// Names that Windows merely cannot have are left alone.
@@ -91,7 +99,7 @@ impl Walk<'_> {
                 if self.found.submodules.len() as u64 >= self.limits.files {
                     return over("submodules", self.limits.files);
                 }
-                self.found.submodules.push(shown(&path));
+                self.found.submodules.push((path, entry.oid.to_owned()));
             }
             EntryKind::Blob | EntryKind::BlobExecutable | EntryKind::Link => {
                 self.found.files += 1;
@@ -108,6 +116,11 @@ impl Walk<'_> {
                 self.found.bytes = self.found.bytes.saturating_add(bytes);
                 if self.found.bytes > self.limits.bytes {
                     return over("bytes of files", self.limits.bytes);
+                }
+                if kind != EntryKind::Link && entry.filename == ".gitattributes" {
+                    self.found.attributes.push(entry.oid.to_owned());
+                } else if kind != EntryKind::Link && POINTER_BYTES.contains(&bytes) {
+                    self.found.small.push((path, entry.oid.to_owned()));
                 }
             }
         }

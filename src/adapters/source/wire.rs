@@ -114,6 +114,7 @@ impl Wire {
         body: &[u8],
     ) -> io::Result<Response> {
         let mut url = url;
+        let mut headers = headers.clone();
         for _ in 0..=MAX_REDIRECTS {
             let host = url.host_str().unwrap_or_default().to_owned();
             let client = match self.guard.admits(&url) {
@@ -122,7 +123,7 @@ impl Wire {
                 None => return Err(self.fail(SourceError::AddressRefused(host))),
             };
             let mut request = client.request(method.clone(), url.clone()).headers(headers.clone());
-            if let Some(token) = self.token_for(&url)? {
+            if let Some(token) = self.token_for(&url)?.filter(|_| !headers.contains_key(AUTHORIZATION)) {
                 request = request.header(AUTHORIZATION, token);
             }
             if !body.is_empty() {
@@ -137,7 +138,11 @@ impl Wire {
             if !status.is_redirection() || *method != Method::GET {
                 return Err(self.fail(status_error(status)));
             }
-            url = self.redirection(&url, &answer)?;
+            let to = self.redirection(&url, &answer)?;
+            if to.origin() != url.origin() {
+                headers.remove(AUTHORIZATION);
+            }
+            url = to;
         }
         Err(self
             .fail(SourceError::Unreachable(format!("the server redirects more than {MAX_REDIRECTS} times"))))

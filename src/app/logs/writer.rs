@@ -70,6 +70,11 @@ impl LogWriter {
         self.log.lines().mask.add(secrets);
     }
 
+    /// A text without control characters and secrets, as the log shows it.
+    pub fn masked(&self, text: &str) -> String {
+        self.log.lines().mask.lines(text).collect::<Vec<_>>().join("\n")
+    }
+
     /// Stores the whole log as an object and closes the live stream. To be called before the
     /// deployment's row says that it ended.
     pub async fn finish(self) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ use crate::domain::routing::redirects::{self, Written, make};
 use crate::domain::routing::rules::{Edit, HeaderRule, Place, Rule};
 use crate::domain::routing::sources::{Lines, NETLIFY_TOML, Note, position, tell};
 use crate::domain::routing::target::{Syntax, Template};
+use crate::domain::settings::RelativeDir;
 use crate::domain::text::Invalid;
 use serde::Deserialize;
 use toml::{Spanned, Table, Value};
@@ -34,8 +35,18 @@ struct Document {
 
 /// `[build] publish`: the folder of the site, as it was written.
 pub fn publish(text: &str) -> Option<String> {
+    of_build(text, "publish")
+}
+
+/// `[build] base`: the folder of the project, relative and normal.
+pub fn base(text: &str) -> Option<String> {
+    let base = of_build(text, "base")?;
+    RelativeDir::parse(base.trim_start_matches('/')).ok().map(|dir| dir.as_str().to_owned())
+}
+
+fn of_build(text: &str, key: &str) -> Option<String> {
     let document: Table = toml::from_str(text).ok()?;
-    Some(document.get("build")?.get("publish")?.as_str()?.to_owned())
+    Some(document.get("build")?.get(key)?.as_str()?.to_owned())
 }
 
 /// Adds what there is to what `_redirects` and `_headers` had.

@@ -2,12 +2,12 @@
 
 use super::{Stage, borrowed, built_by};
 use crate::support::gv::{Settings, id_of};
-use crate::support::registry::Registry;
+use crate::support::mirror::Mirror;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_eleventy_site_is_recognised_installed_and_built() {
-    let hosts = Registry::of_this_machine().hosts().join(",");
+    let hosts = Mirror::of_this_machine().hosts().join(",");
     let stage = Stage::set_with(Settings::default().set("GV_WORKER__EGRESS_ALLOW", hosts)).await;
     let package = json!({"name": "blog", "private": true, "devDependencies": {"@11ty/eleventy": "^3.0.0"}});
     let repository = stage
@@ -88,4 +88,75 @@ async fn what_a_build_leaves_running_is_gone_when_it_is_ready() {
         assert!(std::time::Instant::now() < deadline, "the workspace is not removed");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failed_build_said_becomes_a_cause_and_a_remedy() {
+    let stage = Stage::set().await;
+    for (name, script, code, parts) in [
+        (
+            "types",
+            "echo \"src/a.ts(1,7): error TS2322: Type 'string' is wrong.\"; exit 2",
+            "build_failed",
+            ["type error", "src/a.ts"],
+        ),
+        (
+            "command",
+            "no-such-bundler build",
+            "build_failed",
+            ["no-such-bundler was not found", "package.json"],
+        ),
+        (
+            "secret",
+            "echo \"Module not found: Can't resolve 'hush-hush-token'\"; exit 1",
+            "build_failed",
+            ["***", "not installed"],
+        ),
+        ("unknown", "echo something else; exit 1", "build_failed", ["exit code 1", "last lines of the log"]),
+    ] {
+        let repository = stage.git.repository(name, &borrowed(&built_by(script))).await;
+        let body = json!({"repo_url": repository.url(), "env": {"TOKEN": "hush-hush-token"}});
+        let (found, message) = stage.gv.deploy_failing(body).await;
+        assert_eq!(found, code, "{message}");
+        for part in parts {
+            assert!(message.contains(part), "{name}: {message}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gv_toml_and_a_netlify_toml_say_how_a_site_is_built() {
+    let stage = Stage::set().await;
+    let gv = "[build]\nroot_dir = \"web\"\nbuild_command = \"mkdir out && echo $WHO > out/index.html\"\noutput_dir = \"out\"\n\
+              [build.environment]\nWHO = \"from gv.toml\"\n";
+    let repository = stage.git.repository("ours", &[("gv.toml", gv), ("web/x", "")]).await;
+    stage.deploy(&repository).await;
+    assert_eq!(stage.gv.page("ours.localhost", "/").await.1, "from gv.toml\n");
+    let netlify = "[build]\nbase = \"web\"\ncommand = \"mkdir out && echo $WHO > out/index.html\"\npublish = \"out\"\n\
+                   [build.environment]\nWHO = \"everybody\"\n[context.production.environment]\nWHO = \"production\"\n\
+                   [[redirects]]\nfrom = \"/old\"\nto = \"/\"\n";
+    let repository = stage.git.repository("theirs", &[("netlify.toml", netlify), ("web/x", "")]).await;
+    stage.deploy(&repository).await;
+    assert_eq!(stage.gv.page("theirs.localhost", "/").await.1, "production\n");
+    assert_eq!(stage.gv.page("theirs.localhost", "/old").await.1, "production\n", "its rules count as well");
+    let wrong = stage.git.repository("wrong", &[("gv.toml", "[build]\nbuild = \"x\"\n")]).await;
+    let (code, message) = stage.gv.deploy_failing(json!({"repo_url": wrong.url()})).await;
+    assert_eq!(code, "configuration_invalid");
+    assert!(message.starts_with("gv.toml:2: unknown field `build`"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submodule_that_cannot_be_fetched_fails_with_what_to_do() {
+    let stage = Stage::set().await;
+    let repository = stage.git.repository("site", &[("index.html", "hi")]).await;
+    let commit = repository.git(&["rev-parse", "main"]).await;
+    let modules = b"[submodule \"t\"]\n\tpath = themes/t\n\turl = ../private.git\n";
+    let contents = [
+        ("themes/t", crate::support::git::Content::Submodule(&commit)),
+        (".gitmodules", crate::support::git::Content::File(modules)),
+    ];
+    repository.commit_contents("main", &contents, b"A theme").await;
+    let (code, message) = stage.gv.deploy_failing(json!({"repo_url": repository.url()})).await;
+    assert_eq!(code, "submodule_unavailable");
+    assert!(message.contains("themes/t") && message.contains("make it public"), "{message}");
 }

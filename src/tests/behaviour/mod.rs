@@ -15,6 +15,7 @@ mod pointers;
 mod routing;
 mod sandbox;
 mod sharing;
+mod toolchains;
 
 use super::support::git::{GitServer, Repository, borrowed, built_by};
 use super::support::gv::{Gv, Settings};

@@ -26,3 +26,4 @@ mod notices;
 mod queue;
 mod redis;
 mod source;
+mod tools;

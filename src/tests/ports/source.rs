@@ -5,6 +5,7 @@
 mod access;
 mod content;
 mod endings;
+mod parts;
 mod references;
 
 use crate::support::git::{Content, GitServer, Repository};

@@ -292,7 +292,8 @@ fn base(services: &Services, git: &GitServer) -> Settings {
         .set("GV_WORKER__SANDBOX", "unsafe-none")
         .set("GV_EDGE__PUBLIC_SCHEME", "http")
         .set("GV_EDGE__PUBLIC_PORT", PUBLIC_PORT)
-        .set("GV_LOG__LEVEL", "gv=debug,info");
+        .set("GV_LOG__LEVEL", "gv=debug,info")
+        .set("GV_WORKER__REGISTRY", "");
     for listener in ["API", "EDGE", "OPS"] {
         settings = settings.set(&format!("GV_{listener}__LISTEN"), "127.0.0.1:0");
     }

@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -37,6 +38,8 @@ struct State {
     old: bool,
     /// From a path's beginning to what takes its place.
     redirects: Vec<(String, String)>,
+    /// What Git LFS keeps, by digest.
+    large: HashMap<String, Vec<u8>>,
     requests: Vec<Seen>,
 }
 
@@ -125,6 +128,19 @@ impl GitServer {
     /// From now on the server speaks the protocol's first version only, as old ones do.
     pub fn speak_the_old_protocol(&self) {
         self.state.lock().unwrap().old = true;
+    }
+
+    /// Keeps a large file, and gives the pointer that stands for it in a repository. What is sent
+    /// for it is `sent`.
+    pub fn keep_large_as(&self, content: &[u8], sent: &[u8]) -> String {
+        let oid: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        self.state.lock().unwrap().large.insert(oid.clone(), sent.to_owned());
+        let size = content.len();
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n")
+    }
+
+    pub fn keep_large(&self, content: &[u8]) -> String {
+        self.keep_large_as(content, content)
     }
 
     /// What was asked so far, in order.
@@ -384,13 +400,39 @@ fn refusal(state: &State, request: &Request) -> Option<(String, Vec<u8>)> {
             return Some((format!("301 Moved Permanently\r\nLocation: {to}{rest}"), Vec::new()));
         }
     }
-    let token = state.token.as_ref()?;
+    let Some(token) = state.token.as_ref() else { return large(state, request) };
     let given = request.headers.get("authorization").and_then(|value| value.strip_prefix("Basic "));
     let given = given.and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
     if given.ends_with(format!(":{token}").as_bytes()) {
-        return None;
+        return large(state, request);
     }
     Some(("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"git\"".to_owned(), Vec::new()))
+}
+
+/// The batch API of Git LFS, and what it leads to.
+fn large(state: &State, request: &Request) -> Option<(String, Vec<u8>)> {
+    if let Some((_, oid)) = request.target.split_once("/large-objects/") {
+        let found = state.large.get(oid);
+        return Some(
+            found
+                .map_or(("404 Not Found".to_owned(), Vec::new()), |sent| ("200 OK".to_owned(), sent.clone())),
+        );
+    }
+    let base = request.target.strip_suffix("/info/lfs/objects/batch")?;
+    let asked: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!((request.method.as_str(), asked["operation"].as_str()), ("POST", Some("download")));
+    let host = &request.headers["host"];
+    let objects = asked["objects"].as_array().unwrap().iter().map(|object| {
+        let oid = object["oid"].as_str().unwrap();
+        if state.large.contains_key(oid) {
+            let href = format!("http://{host}{base}/large-objects/{oid}");
+            serde_json::json!({"oid": oid, "size": object["size"], "actions": {"download": {"href": href}}})
+        } else {
+            serde_json::json!({"oid": oid, "error": {"code": 404, "message": "Object does not exist"}})
+        }
+    });
+    let answer = serde_json::json!({"transfer": "basic", "objects": objects.collect::<Vec<_>>()});
+    Some(("200 OK\r\nContent-Type: application/vnd.git-lfs+json".to_owned(), answer.to_string().into_bytes()))
 }
 
 /// Asks `git http-backend` (CGI, RFC 3875): the status line and headers, and the body.

@@ -174,6 +174,8 @@ fn up(home: &Home, settings: &Settings) -> Command {
         // Accounts are made by the dozen here.
         .env("GV_AUTH__ATTEMPTS_PER_MIN", "1000")
         .env("GV_LOG__LEVEL", "gv=debug,info")
+        // This machine's own Node.js builds, unless a test is about others.
+        .env("GV_WORKER__REGISTRY", "")
         .envs(settings.variables())
         .arg("up");
     command

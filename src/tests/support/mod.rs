@@ -1,4 +1,4 @@
-//! What tests share: databases of their own, a Git server, a running gv, proxies that go wrong.
+//! What tests share: databases of their own, a Git server, a registry, a running gv, proxies that go wrong.
 
 pub mod account;
 pub mod chance;
@@ -7,6 +7,7 @@ pub mod fault_proxy;
 pub mod fleet;
 pub mod git;
 pub mod gv;
+pub mod mirror;
 pub mod process;
 pub mod rabbitmq;
 pub mod redis;

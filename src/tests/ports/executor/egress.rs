@@ -1,7 +1,7 @@
 //! The builds' way out, seen from inside: what the proxy lets through, and how much of it.
 
 use super::bench::Bench;
-use crate::support::registry::Registry;
+use crate::support::mirror::Mirror;
 use crate::support::sandbox::Mode;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +27,7 @@ async fn echo() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn npm_installs_a_package_from_the_registry() {
-    let registry = Registry::of_this_machine();
+    let registry = Mirror::of_this_machine();
     for mode in HELD {
         let bench = Bench::online(mode, &registry.hosts());
         std::fs::create_dir(bench.workspace().join("tmp")).unwrap();

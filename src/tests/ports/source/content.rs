@@ -154,19 +154,6 @@ async fn symbolic_links_and_executables_stay_what_they_are() {
 }
 
 #[tokio::test]
-async fn submodules_are_named_and_not_fetched() {
-    let bench = Bench::new().await;
-    let repository = bench.git.repository("site", &[("a", "1")]).await;
-    let commit = repository.git(&["rev-parse", "main"]).await;
-    let modules = b"[submodule \"t\"]\n\tpath = themes/t\n\turl = http://127.0.0.1:9/t.git\n";
-    let contents = [("themes/t", Content::Submodule(&commit)), (".gitmodules", Content::File(modules))];
-    repository.commit_contents("main", &contents, b"A theme").await;
-    let fetched = bench.fetch_url(&repository.url()).await.unwrap();
-    assert_eq!(fetched.submodules, ["themes/t"]);
-    assert_eq!(fetched.files, 2);
-}
-
-#[tokio::test]
 async fn attributes_are_followed_but_name_no_program() {
     let bench = Bench::new().await;
     let attributes = "*.txt text eol=crlf\n*.bin filter=evil\n";

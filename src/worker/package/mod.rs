@@ -1,7 +1,10 @@
 //! What a Node project says about itself: `package.json`, and the package manager that its
 //! lockfile asks for. Nothing is run here. Start with [`choose`].
 
+mod workspace;
+
 use crate::worker::inside::{Inside, join, upwards};
+use crate::worker::presets::presets;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -14,6 +17,9 @@ pub struct PackageJson {
     dependencies: Value,
     dev_dependencies: Value,
     package_manager: Value,
+    engines: Value,
+    volta: Value,
+    workspaces: Value,
 }
 
 impl PackageJson {
@@ -42,6 +48,20 @@ impl PackageJson {
     pub fn has_dependencies(&self) -> bool {
         let any = |map: &Value| map.as_object().is_some_and(|map: &Map<_, _>| !map.is_empty());
         any(&self.dependencies) || any(&self.dev_dependencies)
+    }
+
+    pub fn volta_node(&self) -> Option<&str> {
+        self.volta.get("node")?.as_str()
+    }
+
+    pub fn engines_node(&self) -> Option<&str> {
+        self.engines.get("node")?.as_str()
+    }
+
+    /// The patterns of a workspace's folders: a list, or a list below `packages`. `None`: it is none.
+    pub fn workspaces(&self) -> Option<Vec<String>> {
+        let list = self.workspaces.as_array().or_else(|| self.workspaces.get("packages")?.as_array())?;
+        Some(list.iter().filter_map(|pattern| pattern.as_str().map(str::to_owned)).collect())
     }
 
     /// The name and the version of `packageManager`: `pnpm@9.1.0+sha512...`.
@@ -97,10 +117,13 @@ impl Tool {
     }
 
     fn any_version(self) -> &'static str {
+        let known = &presets().package_managers;
         match self {
-            Self::YarnClassic => "1",
-            Self::YarnBerry => "4",
-            _ => "latest",
+            Self::Npm => &known.npm,
+            Self::Pnpm => &known.pnpm,
+            Self::YarnClassic => &known.yarn_classic,
+            Self::YarnBerry => &known.yarn_berry,
+            Self::Bun => &known.bun,
         }
     }
 }
@@ -118,11 +141,22 @@ impl PackageManager {
         }
     }
 
+    /// The wanted version, as npm takes it: exact, or a major.
+    pub fn version(&self) -> &str {
+        self.version.as_deref().unwrap_or(self.tool.any_version())
+    }
+
+    /// How a release that the repository brings along is called in one of its folders.
+    pub fn vendored_call(&self, folder: &str) -> Option<String> {
+        let release = self.vendored.as_deref()?;
+        Some(format!("node {}", quoted(&format!("{}{release}", way_up(folder)))))
+    }
+
     /// How the package manager is called in `folder` of the repository, given which programs are
-    /// on the worker. `None`: not at all.
+    /// on the worker, where it brings none. `None`: not at all.
     pub fn invocation(&self, folder: &str, is_installed: impl Fn(&str) -> bool) -> Option<String> {
-        if let Some(release) = self.vendored.as_deref().filter(|_| is_installed("node")) {
-            return Some(format!("node {}", quoted(&format!("{}{release}", way_up(folder)))));
+        if let Some(call) = self.vendored_call(folder).filter(|_| is_installed("node")) {
+            return Some(call);
         }
         // An installed yarn is most often the classic one, which cannot read berry's lockfile.
         if self.tool != Tool::YarnBerry && is_installed(self.tool.program()) {
@@ -131,8 +165,7 @@ impl PackageManager {
         if !is_installed("npx") {
             return None;
         }
-        let version = self.version.as_deref().unwrap_or(self.tool.any_version());
-        let package = self.tool.npm_package();
+        let (version, package) = (self.version(), self.tool.npm_package());
         // Named apart from the command, so that scripts which call the program find it as well.
         Some(format!("npx --yes --package={package}@{version} -- {}", self.tool.program()))
     }
@@ -142,6 +175,8 @@ impl PackageManager {
 /// way up to the repository's root, else npm.
 pub fn choose(repository: &Inside, folder: &str) -> PackageManager {
     let lockfile = upwards(folder).find_map(|at| lockfile_in(repository, at).map(|found| (at, found)));
+    // The lockfile of tools at the top of a repository says nothing of a project that is none of theirs.
+    let lockfile = lockfile.filter(|(at, _)| *at == folder || !workspace::leaves_out(repository, at, folder));
     let wanted = upwards(folder).find_map(|at| {
         let package = PackageJson::read(repository, at).ok().flatten()?;
         let (name, version) = package.package_manager()?;
@@ -167,14 +202,20 @@ pub fn choose(repository: &Inside, folder: &str) -> PackageManager {
             vendored: None,
             because: format!("there is a {}", join(at, found.file)),
         },
-        (None, None) => PackageManager {
-            tool: Tool::Npm,
-            version: None,
-            folder: folder.to_owned(),
-            has_lockfile: false,
-            vendored: None,
-            because: "there is no lockfile".to_owned(),
-        },
+        (None, None) => {
+            let pnpm = upwards(folder).find(|at| repository.is_file(&join(at, workspace::PNPM)));
+            PackageManager {
+                tool: if pnpm.is_some() { Tool::Pnpm } else { Tool::Npm },
+                version: None,
+                folder: workspace::root(repository, folder).unwrap_or(folder).to_owned(),
+                has_lockfile: false,
+                vendored: None,
+                because: match pnpm {
+                    Some(at) => format!("there is a {}, and no lockfile", join(at, workspace::PNPM)),
+                    None => "there is no lockfile".to_owned(),
+                },
+            }
+        }
     };
     if chosen.tool == Tool::YarnBerry {
         chosen.vendored = vendored_yarn(repository, &chosen.folder);
@@ -273,71 +314,4 @@ pub fn quoted(word: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chosen(files: &[(&str, &str)], folder: &str) -> PackageManager {
-        let repository = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = repository.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        choose(&Inside::open(repository.path()).unwrap(), folder)
-    }
-
-    #[test]
-    fn the_lockfile_tells_the_package_manager_and_where_to_install() {
-        for (file, text, tool, version) in [
-            ("package-lock.json", "{}", Tool::Npm, None),
-            ("pnpm-lock.yaml", "lockfileVersion: '6.0'\n", Tool::Pnpm, Some("8")),
-            ("pnpm-lock.yaml", "lockfileVersion: '9.0'\n", Tool::Pnpm, Some("10")),
-            ("yarn.lock", "# yarn lockfile v1\n", Tool::YarnClassic, None),
-            ("yarn.lock", "__metadata:\n  version: 6\n", Tool::YarnBerry, Some("3")),
-            ("bun.lock", "{}", Tool::Bun, None),
-        ] {
-            let found = chosen(&[(file, text), ("apps/web/package.json", "{}")], "apps/web");
-            assert_eq!((found.tool, found.version.as_deref()), (tool, version), "{file}");
-            assert_eq!((found.folder.as_str(), found.has_lockfile), (".", true), "{file}");
-        }
-    }
-
-    #[test]
-    fn the_nearest_lockfile_wins_and_without_one_it_is_npm() {
-        let found = chosen(&[("yarn.lock", ""), ("apps/web/package-lock.json", "{}")], "apps/web");
-        assert_eq!((found.tool, found.folder.as_str()), (Tool::Npm, "apps/web"));
-        let found = chosen(&[("apps/web/package.json", "{}")], "apps/web");
-        assert_eq!((found.tool, found.install(), found.folder.as_str()), (Tool::Npm, "install", "apps/web"));
-    }
-
-    #[test]
-    fn the_field_wins_over_the_lockfile() {
-        let package = ("package.json", r#"{"packageManager": "pnpm@9.1.0+sha512.abc"}"#);
-        let found = chosen(&[package, ("package-lock.json", "{}")], ".");
-        assert_eq!((found.tool, found.version.as_deref()), (Tool::Pnpm, Some("9.1.0")));
-        assert!(!found.has_lockfile);
-        let hostile = ("package.json", r#"{"packageManager": "pnpm@9; rm -rf /"}"#);
-        assert_eq!(chosen(&[hostile], ".").tool, Tool::Npm);
-    }
-
-    #[test]
-    fn a_package_manager_that_is_not_installed_is_run_from_its_package() {
-        let found = chosen(&[("pnpm-lock.yaml", "lockfileVersion: '9.0'\n")], ".");
-        assert_eq!(found.invocation(".", |_| true).as_deref(), Some("pnpm"));
-        let only_npm = |program: &str| program != "pnpm";
-        assert_eq!(found.invocation(".", only_npm).as_deref(), Some("npx --yes --package=pnpm@10 -- pnpm"));
-        assert_eq!(found.invocation(".", |_| false), None);
-    }
-
-    #[test]
-    fn a_release_of_yarn_in_the_repository_is_run_from_where_it_lies() {
-        let files = [
-            ("yarn.lock", "__metadata:\n  version: 8\n"),
-            (".yarnrc.yml", "yarnPath: .yarn/releases/yarn 4.cjs\n"),
-            (".yarn/releases/yarn 4.cjs", ""),
-        ];
-        let found = chosen(&files, "apps/web");
-        let call = found.invocation("apps/web", |_| true).unwrap();
-        assert_eq!(call, "node '../../.yarn/releases/yarn 4.cjs'");
-    }
-}
+mod tests;
