@@ -6,7 +6,7 @@ umask 022
 [ -e /secrets/done ] && exit 0
 word() { head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 database=$(word) queue=$(word) cache=$(word) access=$(word) secret=$(word)
-mkdir -p /secrets/gv /secrets/signing /secrets/postgres /secrets/rabbitmq /secrets/redis /secrets/seaweedfs
+mkdir -p /secrets/gv /secrets/signing /secrets/sealing /secrets/postgres /secrets/rabbitmq /secrets/redis /secrets/seaweedfs
 printf '%s' "$database" >/secrets/postgres/password
 printf 'default_user = gv\ndefault_pass = %s\n' "$queue" >/secrets/rabbitmq/50-gv.conf
 printf 'requirepass %s\nmaxmemory 256mb\nmaxmemory-policy allkeys-lru\nsave ""\n' "$cache" >/secrets/redis/redis.conf
@@ -35,5 +35,6 @@ public_scheme = "http"
 [ops]
 listen = "0.0.0.0:9090"
 GV
+gv secrets keygen | tr -d '\n' >/secrets/sealing/key
 gv config keygen | tr -d '\n' >/secrets/signing/key
 touch /secrets/done

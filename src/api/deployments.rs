@@ -8,7 +8,7 @@ use crate::api::{Api, cursor};
 use crate::app::accounts::Actor;
 use crate::app::publish::Move;
 use crate::app::submit::SubmitRequest;
-use crate::domain::deployment::{Deployment, StateName, Target};
+use crate::domain::deployment::{BuildOptions, Deployment, StateName, Target};
 use crate::domain::digest::Digest;
 use crate::domain::id::DeploymentId;
 use crate::domain::project::ProjectName;
@@ -67,14 +67,27 @@ pub struct NewDeploymentInput {
     /// forgotten when it has ended.
     #[schema(value_type = Option<String>, write_only)]
     git_token: Option<GitToken>,
+    /// Build even where the same source was built before with the same settings and variables, whose
+    /// output would else be taken over, and where it would be skipped.
+    #[serde(default)]
+    #[schema(value_type = Option<bool>)]
+    force: bool,
+    /// Build without what earlier builds left in caches.
+    #[serde(default)]
+    #[schema(value_type = Option<bool>)]
+    no_cache: bool,
 }
 
-#[derive(Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedeployInput {
     /// For a private repository: the earlier deployment has forgotten its own.
     #[schema(value_type = Option<String>, write_only)]
     git_token: Option<GitToken>,
+    /// Build without what earlier builds left in caches.
+    #[serde(default)]
+    #[schema(value_type = Option<bool>)]
+    no_cache: bool,
 }
 
 /// Deploy a repository
@@ -107,6 +120,7 @@ pub async fn create(
             spa: input.spa,
         },
         env: input.env.unwrap_or_default(),
+        options: BuildOptions { force: input.force, no_cache: input.no_cache, ..BuildOptions::default() },
         git_token: input.git_token.map(|token| token.secret().clone()),
     };
     let key = idempotency_key(&request, &canonical(&wanted))?;
@@ -227,10 +241,11 @@ pub async fn redeploy(
     }
     let git_token = input.git_token.map(|token| token.secret().clone());
     let digest = git_token.as_ref().map(|token| Digest::of(token.expose().as_bytes()));
-    let canonical = json!({ "redeploy": id, "git_token": digest }).to_string();
+    let no_cache = input.no_cache;
+    let canonical = json!({ "redeploy": id, "git_token": digest, "no_cache": no_cache }).to_string();
     let key = idempotency_key(&request, &canonical)?;
     let submitted =
-        api.run(|app| async move { app.redeploy(actor.account, id, git_token, key).await }).await?;
+        api.run(|app| async move { app.redeploy(actor.account, id, git_token, no_cache, key).await }).await?;
     accepted(&api, submitted.ok_or_else(|| Problem::not_found("deployment"))?).await
 }
 
@@ -259,6 +274,15 @@ async fn accepted(api: &Api, submitted: Submitted) -> Result<HttpResponse, Probl
     let (status, deployment) = match submitted {
         Submitted::New(deployment) => (StatusCode::CREATED, deployment),
         Submitted::Repeated(deployment) => (StatusCode::OK, deployment),
+        Submitted::LineFull(waiting) => {
+            return Err(Problem::new(
+                Kind::TooManyRequests,
+                format!(
+                    "{waiting} deployments of yours wait already, which is as many as may: cancel some, or wait \
+                     until the next one is taken."
+                ),
+            ));
+        }
         Submitted::KeyTaken => {
             return Err(Problem::invalid(
                 IDEMPOTENCY_KEY,
@@ -291,7 +315,7 @@ fn idempotency_key(request: &HttpRequest, canonical: &str) -> Result<Option<Idem
 
 /// A request in one spelling: what is equal here asks for the same. It is only ever digested.
 fn canonical(wanted: &SubmitRequest) -> String {
-    let SubmitRequest { repo_url, reference, project, target, settings, env, git_token } = wanted;
+    let SubmitRequest { repo_url, reference, project, target, settings, env, options, git_token } = wanted;
     json!({
         "repo_url": repo_url,
         "ref": reference,
@@ -299,6 +323,7 @@ fn canonical(wanted: &SubmitRequest) -> String {
         "target": target,
         "settings": settings,
         "env": env,
+        "options": options,
         "git_token": git_token.as_ref().map(|token| Digest::of(token.expose().as_bytes())),
     })
     .to_string()
@@ -320,6 +345,7 @@ mod tests {
             target: Target::Production,
             settings: BuildSettings::default(),
             env: Variables::default(),
+            options: BuildOptions::default(),
             git_token: None,
         }
     }
@@ -333,6 +359,7 @@ mod tests {
             SubmitRequest { reference: GitRef::parse("main").ok(), ..wanted() },
             SubmitRequest { target: Target::Preview, ..wanted() },
             SubmitRequest { env: Variables::parse(env).unwrap(), ..wanted() },
+            SubmitRequest { options: BuildOptions { force: true, ..Default::default() }, ..wanted() },
             SubmitRequest { git_token: Some(Secret::new("hush")), ..wanted() },
         ] {
             assert_ne!(plain, canonical(&other));

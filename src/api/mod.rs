@@ -20,6 +20,7 @@ pub mod openapi;
 pub mod projects;
 pub mod source;
 pub mod tokens;
+pub mod variables;
 pub mod views;
 
 use crate::api::error::Problem;
@@ -219,6 +220,14 @@ fn project_routes(config: &mut ServiceConfig) {
                 (Method::DELETE, web::route().to(projects::delete)),
             ],
         ))
+        .service(at("/api/v1/projects/{name}/env", [(Method::GET, web::route().to(variables::list))]))
+        .service(at(
+            "/api/v1/projects/{name}/env/{key}",
+            [
+                (Method::PUT, web::route().to(variables::put)),
+                (Method::DELETE, web::route().to(variables::delete)),
+            ],
+        ))
         .service(at(
             "/api/v1/projects/{name}/rollback",
             [(Method::POST, web::route().to(projects::rollback))],
@@ -283,7 +292,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(calls, 22);
+        assert_eq!(calls, 25);
     }
 
     #[actix_web::test]

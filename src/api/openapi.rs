@@ -1,7 +1,7 @@
 //! The OpenAPI document, generated from the handlers, and the page that shows it.
 
 use crate::api::error::ProblemView;
-use crate::api::{auth, deployments, explain, logs, projects, tokens};
+use crate::api::{auth, deployments, explain, logs, projects, tokens, variables};
 use actix_web::HttpResponse;
 use actix_web::web::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -38,6 +38,9 @@ pub const DOCUMENT: &str = "/api/v1/openapi.json";
         projects::show,
         projects::delete,
         projects::rollback,
+        variables::list,
+        variables::put,
+        variables::delete,
     ),
     components(schemas(ProblemView, logs::EndView)),
     security(("bearer" = [])),
@@ -58,7 +61,7 @@ impl Modify for Everywhere {
             .content("application/problem+json", content)
             .build();
         for path in document.paths.paths.values_mut() {
-            let operations = [&mut path.get, &mut path.post, &mut path.delete];
+            let operations = [&mut path.get, &mut path.post, &mut path.put, &mut path.delete];
             for operation in operations.into_iter().flatten() {
                 operation.responses.responses.insert("default".to_owned(), problem.clone().into());
             }

@@ -14,6 +14,8 @@ use crate::domain::id::DeploymentId;
 use crate::domain::project::Project;
 use crate::domain::routing::dialect::Dialect;
 use crate::domain::secret::Secret;
+use crate::domain::variable::ProjectVariable;
+use crate::ports::deployments::PlaceInLine;
 use crate::ports::error::StoreError;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -171,7 +173,8 @@ pub struct DeploymentView {
     pub bytes: Option<u64>,
     /// Whether the output of an earlier deployment with the same source was taken over.
     pub reused: bool,
-    /// Its place among those that wait, from 1; null when it does not wait.
+    /// Its place among all that wait, from 1, as they would be taken if nothing new came: accounts take turns, so
+    /// that a newer one may come first. Null when it does not wait.
     #[schema(required = true)]
     pub queue_position: Option<u64>,
 }
@@ -194,7 +197,7 @@ impl From<&Step> for StepView {
     }
 }
 
-/// Why a deployment failed.
+/// Why a deployment failed, or was canceled by gv itself.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = DeploymentError)]
 pub struct ErrorView {
@@ -208,7 +211,7 @@ pub struct ErrorView {
 impl ErrorView {
     pub fn of(state: &State) -> Option<Self> {
         match state {
-            State::Failed { failure, .. } => {
+            State::Failed { failure, .. } | State::Canceled { reason: Some(failure), .. } => {
                 Some(Self { code: failure.code.word(), message: failure.message.to_string() })
             }
             _ => None,
@@ -222,7 +225,7 @@ impl DeploymentView {
         api.run(|app| async move { Self::read(&app, &deployment).await }).await
     }
 
-    /// A page of deployments: one query for the hosts of all.
+    /// A page of deployments: one query for the hosts of all, and one for the places of those that wait.
     pub async fn load_all(api: &Api, deployments: Vec<Deployment>) -> Result<Vec<Self>, Problem> {
         if deployments.is_empty() {
             return Ok(Vec::new());
@@ -230,11 +233,12 @@ impl DeploymentView {
         api.run(|app| async move {
             let ids: Vec<DeploymentId> = deployments.iter().map(|deployment| deployment.id).collect();
             let hosts = app.database.hosts_of(&ids).await?;
-            let mut views = Vec::with_capacity(deployments.len());
-            for deployment in &deployments {
-                views.push(Self::with_position(&app, deployment, &hosts).await?);
-            }
-            Ok(views)
+            let waits = |deployment: &&Deployment| deployment.state == State::Queued;
+            let waiting: Vec<DeploymentId> =
+                deployments.iter().filter(waits).map(|deployment| deployment.id).collect();
+            let places = app.database.places(&waiting).await?;
+            let view = |deployment| Self::new(&app, deployment, &hosts, &places);
+            Ok(deployments.iter().map(view).collect())
         })
         .await
     }
@@ -242,22 +246,16 @@ impl DeploymentView {
     /// The same as [`Self::load`], for what runs apart from any request already.
     pub async fn read(app: &App, deployment: &Deployment) -> Result<Self, StoreError> {
         let hosts = app.database.hosts_of(&[deployment.id]).await?;
-        Self::with_position(app, deployment, &hosts).await
-    }
-
-    async fn with_position(
-        app: &App,
-        deployment: &Deployment,
-        hosts: &[HostRecord],
-    ) -> Result<Self, StoreError> {
-        let queue_position = match deployment.state {
-            State::Queued => Some(app.database.queued_before(deployment.seq).await? + 1),
-            _ => None,
+        let waiting: &[DeploymentId] = match deployment.state {
+            State::Queued => &[deployment.id],
+            _ => &[],
         };
-        Ok(Self::new(app, deployment, hosts, queue_position))
+        let places = app.database.places(waiting).await?;
+        Ok(Self::new(app, deployment, &hosts, &places))
     }
 
-    fn new(app: &App, deployment: &Deployment, hosts: &[HostRecord], queue_position: Option<u64>) -> Self {
+    fn new(app: &App, deployment: &Deployment, hosts: &[HostRecord], places: &[PlaceInLine]) -> Self {
+        let place = places.iter().find(|place| place.deployment == deployment.id);
         let hosts: Vec<_> = hosts.iter().filter(|record| record.deployment == Some(deployment.id)).collect();
         let own = hosts.iter().find(|record| record.kind == HostKind::Deployment);
         // Until it has its own host: the one that it will be given.
@@ -292,7 +290,7 @@ impl DeploymentView {
             files,
             bytes,
             reused: deployment.reused,
-            queue_position,
+            queue_position: place.map(|place| place.position),
         }
     }
 }
@@ -349,6 +347,34 @@ impl ProjectView {
             spa: settings.spa,
             url: api.app.policy.site_urls.url(&project.host),
             created_at: project.created_at,
+        }
+    }
+}
+
+/// A variable of a project.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Variable)]
+pub struct VariableView {
+    #[schema(example = "VITE_API_URL")]
+    pub key: String,
+    /// Null for a secret.
+    #[schema(required = true)]
+    pub value: Option<String>,
+    #[schema(value_type = Vec<TargetWord>)]
+    pub targets: Vec<Target>,
+    pub secret: bool,
+    #[serde(with = "rfc3339")]
+    pub updated_at: OffsetDateTime,
+}
+
+impl From<ProjectVariable> for VariableView {
+    fn from(variable: ProjectVariable) -> Self {
+        Self {
+            key: variable.name.to_string(),
+            value: (!variable.secret).then(|| variable.value.expose().to_owned()),
+            targets: variable.targets,
+            secret: variable.secret,
+            updated_at: variable.updated_at,
         }
     }
 }

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 /// The longest time between two looks at the row: how long a cancel may go unheard when its
 /// notice was lost.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often one call tries to be the first at a deployment.
+const CLAIMS: u32 = 20;
 /// The first pause after a failed call; each further one is twice as long, up to `LOOK`.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -26,7 +28,7 @@ pub enum Taken {
     Lease(Lease),
     /// So many workers lost it that it is only to end as failed.
     Lost(Lease),
-    /// Another worker holds it, or it has ended.
+    /// Nothing waits that may be taken.
     NotOurs,
 }
 
@@ -82,15 +84,30 @@ struct HoldState {
 }
 
 impl App {
-    /// Takes a deployment that waits or whose lease ran out.
-    pub async fn take(self: &Arc<Self>, id: DeploymentId, worker: &str) -> Result<Taken, StoreError> {
+    /// Takes the deployment that is next in line, if there is one that may be taken.
+    pub async fn take_next(self: &Arc<Self>, worker: &str) -> Result<Taken, StoreError> {
+        // Whoever is quicker than this one leaves it another.
+        for _ in 0..CLAIMS {
+            let looking = self.database.next_in_line(self.policy.account_builds).await?;
+            let Some(id) = looking else { break };
+            match self.take(id, worker).await? {
+                Taken::NotOurs => {}
+                taken => return Ok(taken),
+            }
+        }
+        Ok(Taken::NotOurs)
+    }
+
+    /// Takes this deployment, which waits or whose lease ran out.
+    async fn take(self: &Arc<Self>, id: DeploymentId, worker: &str) -> Result<Taken, StoreError> {
         // A tenth less than promised: another worker has it within one lease period, the time in
         // which it notices included.
         let length = self.policy.lease * 9 / 10;
         let asked_at = Instant::now();
-        let deployment = match self.database.claim(id, worker, length, self.clock.now()).await? {
+        let most = self.policy.account_builds;
+        let deployment = match self.database.claim(id, worker, length, self.clock.now(), most).await? {
             Claim::Taken(deployment) => *deployment,
-            Claim::Held | Claim::Over => return Ok(Taken::NotOurs),
+            Claim::Held | Claim::AccountBusy | Claim::Over => return Ok(Taken::NotOurs),
         };
         let lost = deployment.losses >= self.policy.max_attempts;
         let lease = Lease::hold(self.clone(), deployment, length, asked_at);

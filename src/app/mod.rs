@@ -16,6 +16,7 @@ pub mod sweep;
 
 use crate::app::accounts::Accounts;
 use crate::domain::host::{Names, SiteUrls};
+use crate::domain::sealing::SecretKeys;
 use crate::ports::blobs::Blobs;
 use crate::ports::cache::Cache;
 use crate::ports::clock::Clock;
@@ -37,6 +38,7 @@ pub struct App {
     pub blobs: Arc<dyn Blobs>,
     pub clock: Arc<dyn Clock>,
     pub accounts: Arc<Accounts>,
+    pub secrets: Arc<SecretKeys>,
     pub policy: Policy,
 }
 
@@ -45,6 +47,11 @@ pub struct Policy {
     pub names: Names,
     pub site_urls: SiteUrls,
     pub lease: Duration,
+    /// How many deployments of one account are held at a time, and how many may wait.
+    pub account_builds: u32,
+    pub account_queued: u32,
+    /// Whether a newer deployment of a branch also stops one that is built.
+    pub supersede_running: bool,
     /// How many silent workers a deployment survives, counting the last.
     pub max_attempts: u32,
     /// How long a host's pointer may be held by a cache: what a lost notice costs at most.

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::app::deadline::{COURTESY, within};
 use crate::app::projects::NewProject;
-use crate::domain::deployment::{Deployment, SourceRequest, State, Target};
+use crate::domain::deployment::{BuildOptions, Deployment, SourceRequest, State, Target};
 use crate::domain::digest::Digest;
 use crate::domain::id::{DeploymentId, ProjectId, UserId};
 use crate::domain::project::{Project, ProjectName};
@@ -29,6 +29,7 @@ pub struct SubmitRequest {
     pub target: Target,
     pub settings: BuildSettings,
     pub env: Variables,
+    pub options: BuildOptions,
     pub git_token: Option<Secret>,
 }
 
@@ -62,12 +63,12 @@ impl App {
         let deployment = self.queued(
             account,
             (project.id, project.name.clone()),
-            (request.target, source, settings, request.env),
+            (request.target, source, settings, request.env, request.options),
         );
         let submitted = self.enqueue(deployment, key).await?;
         let used = match &submitted {
             Submitted::New(deployment) | Submitted::Repeated(deployment) => Some(deployment.project),
-            Submitted::KeyTaken => None,
+            Submitted::KeyTaken | Submitted::LineFull(_) => None,
         };
         if made && used != Some(project.id) {
             self.unmake(&project).await;
@@ -83,15 +84,18 @@ impl App {
         account: UserId,
         id: DeploymentId,
         git_token: Option<Secret>,
+        no_cache: bool,
         key: Option<IdempotencyKey>,
     ) -> Result<Option<Submitted>, StoreError> {
         let Some(earlier) = self.database.find_deployment(account, id).await? else { return Ok(None) };
         let git_token = git_token.or(earlier.source.git_token);
         let source = SourceRequest { git_token, ..earlier.source };
+        // Whoever deploys the same again wants it built again.
+        let options = BuildOptions { force: true, no_cache, ..BuildOptions::default() };
         let again = self.queued(
             account,
             (earlier.project, earlier.project_name),
-            (earlier.target, source, earlier.settings, earlier.env),
+            (earlier.target, source, earlier.settings, earlier.env, options),
         );
         self.enqueue(again, key).await.map(Some)
     }
@@ -108,11 +112,7 @@ impl App {
             }
             return Ok(Some(deployment));
         }
-        let notice = Notice::CancelRequested { deployment: id };
-        if let Err(error) = within(COURTESY, "publishing a cancellation", self.notices.publish(&notice)).await
-        {
-            tracing::debug!(deployment = %id, %error, "its worker will see the cancellation at its next heartbeat");
-        }
+        self.tell_to_stop(id).await;
         self.wait_for_end(deployment).await
     }
 
@@ -142,7 +142,8 @@ impl App {
         deployment: Deployment,
         key: Option<IdempotencyKey>,
     ) -> Result<Submitted, StoreError> {
-        let submitted = self.database.submit(deployment, key.as_ref()).await?;
+        let account_queued = self.policy.account_queued;
+        let submitted = self.database.submit(deployment, key.as_ref(), account_queued).await?;
         if let Submitted::New(deployment) = &submitted {
             self.ring(deployment.id);
             let target = match deployment.target {
@@ -151,15 +152,61 @@ impl App {
             };
             metrics::counter!("gv_deployments_submitted_total", "target" => target).increment(1);
             tracing::info!(deployment = %deployment.id, project = %deployment.project_name, target, "deployment submitted");
+            self.supersede(deployment).await;
         }
         Ok(submitted)
+    }
+
+    /// What is older and of the same branch is not wanted any more. Not being able to say so costs a build
+    /// that nobody looks at, and no more: the newest submission wins its hosts.
+    async fn supersede(&self, newer: &Deployment) {
+        // A commit is no branch: nothing newer of it can come.
+        if newer.source.reference.as_ref().is_some_and(GitRef::is_commit) {
+            return;
+        }
+        let running = self.policy.supersede_running;
+        let calling = self.database.supersede(newer, running, self.clock.now());
+        let superseded = match within(COURTESY, "superseding older deployments", calling).await {
+            Ok(superseded) => superseded,
+            Err(error) => {
+                tracing::warn!(deployment = %newer.id, %error, "older deployments of the branch are built too");
+                return;
+            }
+        };
+        for id in superseded.called_off {
+            tracing::info!(deployment = %id, newer = %newer.id, "superseded while it waited");
+            metrics::counter!("gv_deployments_finished_total", "state" => "canceled", "code" => "superseded")
+                .increment(1);
+            if let Err(error) = within(COURTESY, "closing a live log", self.live_logs.close(id)).await {
+                tracing::debug!(deployment = %id, %error, "its followers see the end at their next look");
+            }
+        }
+        for id in superseded.told {
+            tracing::info!(deployment = %id, newer = %newer.id, "superseded while it is built");
+            self.tell_to_stop(id).await;
+        }
+    }
+
+    /// Only quicker than the worker's own next look.
+    async fn tell_to_stop(&self, id: DeploymentId) {
+        let notice = Notice::CancelRequested { deployment: id };
+        let publishing = self.notices.publish(&notice);
+        if let Err(error) = within(COURTESY, "publishing a cancellation", publishing).await {
+            tracing::debug!(deployment = %id, %error, "its worker will see the cancellation at its next heartbeat");
+        }
     }
 
     fn queued(
         &self,
         account: UserId,
         (project, project_name): (ProjectId, ProjectName),
-        (target, source, settings, env): (Target, SourceRequest, BuildSettings, Variables),
+        (target, source, settings, env, options): (
+            Target,
+            SourceRequest,
+            BuildSettings,
+            Variables,
+            BuildOptions,
+        ),
     ) -> Deployment {
         let now = self.clock.now();
         Deployment {
@@ -175,10 +222,12 @@ impl App {
             source,
             settings,
             env,
+            options,
             commit: None,
             state: State::Queued,
             cancel_requested: false,
             reused: false,
+            fingerprint: None,
             created_at: now,
             started_at: None,
             steps: Vec::new(),

@@ -76,6 +76,7 @@ fn in_force(loaded: &Loaded, key: &str, shown: String) -> String {
     let config = &loaded.config;
     match key {
         "data_dir" => format!("{:?}", config.data_dir),
+        "worker.cache_dir" => format!("{:?}", config.worker.cache_dir),
         "worker.dir" => format!("{:?}", config.worker.dir),
         "database.url" => format!("{:?}", config.database.url.expose()),
         "blobs.url" => format!("{:?}", config.blobs.url),

@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod demo;
 mod init;
+mod secrets;
 mod server;
 
 use clap::{Args, Parser, Subcommand};
@@ -60,6 +61,9 @@ pub enum Command {
     /// Look at the configuration, or make a signing key.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Make a key to seal variables and tokens by, or seal everything by a new one.
+    #[command(subcommand)]
+    Secrets(secrets::SecretsCommand),
     #[command(flatten)]
     Client(client::ClientCommand),
 }
@@ -93,6 +97,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     match cli.command {
         Command::Config(command) => config::run(&cli.config, &command),
+        Command::Secrets(command) => secrets::run(&cli.config, &command),
         Command::Up(args) => server::up(&cli.config, &args),
         Command::Api => server::role(&cli.config, server::Role::Api),
         Command::Worker => server::role(&cli.config, server::Role::Worker),

@@ -3,7 +3,7 @@
 use super::layers::{Outside, Problem, Setting, Settings, gather};
 use super::{
     Api, Auth, Blobs, Cache, Config, Database, Limits, Log, LogFormat, Ops, Queue, Registration, Sandbox,
-    Source, Worker, edge,
+    Secrets, Source, Worker, edge,
 };
 use crate::domain::address::AllowedHost;
 use crate::domain::host::Hostname;
@@ -16,7 +16,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Keys whose values are never shown; URLs are shown without their password instead.
-const SECRET: &[&str] = &["blobs.access_key", "blobs.secret_key", "auth.signing_keys", "worker.build_env"];
+const SECRET: &[&str] =
+    &["blobs.access_key", "blobs.secret_key", "auth.signing_keys", "secrets.keys", "worker.build_env"];
 
 /// The configuration in force, and what it was made of.
 #[derive(Debug)]
@@ -74,6 +75,14 @@ impl Reader<'_> {
         }
     }
 
+    fn flag(&mut self, key: &str) -> bool {
+        let flag = self.settings.get(key).and_then(|setting| setting.value.as_bool());
+        if flag.is_none() {
+            self.problem(key, "must be true or false");
+        }
+        flag.unwrap_or_default()
+    }
+
     pub(super) fn parsed<T: FromStr>(&mut self, key: &str, expected: &str) -> Option<T> {
         let parsed = self.text(key).parse().ok();
         if parsed.is_none() {
@@ -116,6 +125,7 @@ fn read(from: &mut Reader) -> Option<Config> {
     let data_dir = data_dir(from)?;
     let folder = |key: &str| Some(from.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from);
     let (work, tools) = (folder("worker.dir"), folder("worker.tools_dir"));
+    let caches = folder("worker.cache_dir");
     let listen = from.text("ops.listen").to_owned();
     // What stands in for a value that cannot be read is never used: it is a problem by then.
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -164,10 +174,14 @@ fn read(from: &mut Reader) -> Option<Config> {
             build_timeout_s: from.number("worker.build_timeout_s", 1..=A_DAY_S),
             lease_s: from.number("worker.lease_s", 2..=3_600),
             max_attempts: from.number("worker.max_attempts", 1..=100),
+            supersede_running: from.flag("worker.supersede_running"),
             dir: work.unwrap_or_else(|| data_dir.join("work")),
             registry: registry(from),
             tools_dir: tools.unwrap_or_else(|| data_dir.join("tools")),
             tools_mb: from.number("worker.tools_mb", 0..=A_TEBIBYTE_MB),
+            cache_dir: caches.unwrap_or_else(|| data_dir.join("caches")),
+            cache_mb: from.number("worker.cache_mb", 0..=A_TEBIBYTE_MB),
+            caches_mb: from.number("worker.caches_mb", 0..=A_TEBIBYTE_MB),
             build_env: build_env(from),
             sandbox: sandbox.unwrap_or(Sandbox::Auto),
             sandbox_read: sandbox_read(from),
@@ -184,6 +198,8 @@ fn read(from: &mut Reader) -> Option<Config> {
             build_cpu_s: from.number("limits.build_cpu_s", 1..=100 * A_DAY_S),
             workspace_mb: from.number("limits.workspace_mb", 16..=A_TEBIBYTE_MB),
             workspace_files: from.number("limits.workspace_files", 100..=100_000_000),
+            account_builds: from.number("limits.account_builds", 1..=100_000),
+            account_queued: from.number("limits.account_queued", 1..=1_000_000),
         },
         source: Source {
             allow: allow(from, "source.allow"),
@@ -198,6 +214,7 @@ fn read(from: &mut Reader) -> Option<Config> {
             refresh_token_days: from.number("auth.refresh_token_days", 1..=3_650),
             attempts_per_min: from.number("auth.attempts_per_min", 1..=1_000_000),
         },
+        secrets: Secrets { keys: from.list("secrets.keys").into_iter().map(Secret::new).collect() },
         log: Log { level: log_level(from), format: format.unwrap_or(LogFormat::Auto) },
         domain: domain?,
         edge: edge?,
@@ -412,6 +429,7 @@ mod tests {
             ("GV_BLOBS__SECRET_KEY", "hush"),
             ("GV_DATABASE__URL", "postgres://gv:hush@db/gv"),
             ("GV_AUTH__SIGNING_KEYS", "gvk1.a.hush"),
+            ("GV_SECRETS__KEYS", "gvs1.a.hush"),
             ("GV_WORKER__BUILD_ENV", "TOKEN=hush"),
             ("GV_WORKER__REGISTRY", "https://gv:hush@mirror.example.com/npm/"),
         ]))

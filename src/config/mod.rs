@@ -33,6 +33,7 @@ pub struct Config {
     pub limits: Limits,
     pub source: Source,
     pub auth: Auth,
+    pub secrets: Secrets,
     pub log: Log,
 }
 
@@ -84,12 +85,18 @@ pub struct Worker {
     pub build_timeout_s: u64,
     pub lease_s: u64,
     pub max_attempts: u32,
+    /// Whether a newer deployment of a branch also stops one that is built.
+    pub supersede_running: bool,
     pub dir: PathBuf,
     /// An http or https URL, which may have a password; `None`: no tools are brought.
     pub registry: Option<Secret>,
     pub tools_dir: PathBuf,
     /// Of tools that are not in use, in MiB.
     pub tools_mb: u64,
+    /// Of builds' caches: where, and how much a project's, and all on this worker, may have, in MiB.
+    pub cache_dir: PathBuf,
+    pub cache_mb: u64,
+    pub caches_mb: u64,
     /// The operator's own, for every build.
     pub build_env: Variables,
     pub sandbox: Sandbox,
@@ -122,6 +129,9 @@ pub struct Limits {
     pub build_cpu_s: u64,
     pub workspace_mb: u64,
     pub workspace_files: u64,
+    /// Deployments of one account that are built at a time, over all workers, and that may wait.
+    pub account_builds: u32,
+    pub account_queued: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -143,6 +153,13 @@ pub struct Auth {
     pub refresh_token_days: u64,
     /// How often one address, and one e-mail address, may try to sign in within a minute.
     pub attempts_per_min: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// Keys in the form that `gv secrets keygen` prints; the first seals, all open. Empty: `gv up` keeps
+    /// one in `data_dir`.
+    pub keys: Vec<Secret>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! database is written over only by compare-and-set on `revision`, and by a worker only while
 //! `attempt` is still its own (see `ports::deployments`).
 
+use crate::domain::digest::Digest;
 use crate::domain::id::{DeploymentId, ProjectId, UserId};
 use crate::domain::project::ProjectName;
 use crate::domain::repo::{Commit, GitRef, RepoUrl};
@@ -33,12 +34,15 @@ pub struct Deployment {
     pub source: SourceRequest,
     pub settings: BuildSettings,
     pub env: Variables,
+    pub options: BuildOptions,
     /// What was checked out, once it was; a later attempt builds the same commit.
     pub commit: Option<Commit>,
     pub state: State,
     /// A person asked for it to stop; the worker that holds it does the stopping.
     pub cancel_requested: bool,
     pub reused: bool,
+    /// What its output is made of, once that is known: the same means the same output.
+    pub fingerprint: Option<Digest>,
     pub created_at: OffsetDateTime,
     pub started_at: Option<OffsetDateTime>,
     pub steps: Vec<Step>,
@@ -53,16 +57,55 @@ pub struct SourceRequest {
     pub git_token: Option<Secret>,
 }
 
+/// How a deployment was asked for, beside what is to be built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildOptions {
+    /// Builds even where the same was built before, and where it would be skipped.
+    pub force: bool,
+    /// Builds without what earlier builds left in caches.
+    pub no_cache: bool,
+    pub origin: Origin,
+}
+
+/// Who asked for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Somebody, or a program of theirs, for this very deployment.
+    #[default]
+    Person,
+    /// A push to the repository.
+    Hook,
+}
+
 /// Where a deployment stands. Each variant carries only what is true in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     Queued,
-    Cloning { since: OffsetDateTime },
-    Building { since: OffsetDateTime },
-    Uploading { since: OffsetDateTime },
-    Ready { at: OffsetDateTime, files: u64, bytes: u64 },
-    Failed { at: OffsetDateTime, failure: Failure },
-    Canceled { at: OffsetDateTime },
+    Cloning {
+        since: OffsetDateTime,
+    },
+    Building {
+        since: OffsetDateTime,
+    },
+    Uploading {
+        since: OffsetDateTime,
+    },
+    Ready {
+        at: OffsetDateTime,
+        files: u64,
+        bytes: u64,
+    },
+    Failed {
+        at: OffsetDateTime,
+        failure: Failure,
+    },
+    /// With a reason where no person did it.
+    Canceled {
+        at: OffsetDateTime,
+        reason: Option<Failure>,
+    },
 }
 
 /// A state's name, as users and tables know it.
@@ -173,6 +216,10 @@ failure_codes! {
     StorageFailed "storage_failed"
     /// Every worker that took it went silent.
     WorkerLost "worker_lost"
+    /// Canceled: a newer deployment of the same branch came before it was built.
+    Superseded "superseded"
+    /// Canceled: the commit's message, or the project's own command, says that nothing is to be built.
+    Skipped "skipped"
     Internal "internal"
 }
 
@@ -264,7 +311,7 @@ impl State {
     /// When it ended, if it has.
     pub fn ended_at(&self) -> Option<OffsetDateTime> {
         match self {
-            Self::Ready { at, .. } | Self::Failed { at, .. } | Self::Canceled { at } => Some(*at),
+            Self::Ready { at, .. } | Self::Failed { at, .. } | Self::Canceled { at, .. } => Some(*at),
             _ => None,
         }
     }
@@ -318,7 +365,13 @@ impl Deployment {
 
     pub fn cancel(self, now: OffsetDateTime) -> Result<Self, InvalidTransition> {
         self.expect(|state| !state.is_ended(), "be canceled")?;
-        Ok(self.end(now, State::Canceled { at: now }))
+        Ok(self.end(now, State::Canceled { at: now, reason: None }))
+    }
+
+    /// It is not wanted any more, or there is nothing to build: canceled by gv itself.
+    pub fn call_off(self, now: OffsetDateTime, reason: Failure) -> Result<Self, InvalidTransition> {
+        self.expect(|state| !state.is_ended(), "be called off")?;
+        Ok(self.end(now, State::Canceled { at: now, reason: Some(reason) }))
     }
 
     /// Its worker gives it back unfinished: it waits again.
@@ -380,10 +433,12 @@ mod tests {
             },
             settings: BuildSettings::default(),
             env: Variables::default(),
+            options: BuildOptions::default(),
             commit: None,
             state: State::Queued,
             cancel_requested: false,
             reused: false,
+            fingerprint: None,
             created_at: now(),
             started_at: None,
             steps: Vec::new(),

@@ -3,6 +3,7 @@
 
 use crate::domain::routing::dialect::Dialect;
 use crate::domain::text::{Invalid, parsed_text, printable};
+use crate::domain::variable::is_name;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -105,9 +106,7 @@ impl Variables {
             return Err(Invalid::new("must have at most 200 variables of 64 KiB together"));
         }
         for (name, value) in &map {
-            let mut chars = name.chars();
-            let starts = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-            if !starts || !chars.all(|c| c.is_ascii_alphanumeric() || c == '_') || name.len() > 200 {
+            if !is_name(name) {
                 return Err(Invalid::new(format!(
                     "has a variable whose name is not letters, digits and _: {name:?}"
                 )));

@@ -5,11 +5,18 @@ use crate::ports::deployments::Deployments;
 use crate::ports::error::StoreError;
 use crate::ports::hosts::Hosts;
 use crate::ports::projects::Projects;
+use crate::ports::variables::ProjectVariables;
 use async_trait::async_trait;
 
-pub trait Database: Users + Sessions + Tokens + Projects + Deployments + Hosts + Schema {}
+pub trait Database:
+    Users + Sessions + Tokens + Projects + ProjectVariables + Deployments + Hosts + Schema
+{
+}
 
-impl<T: Users + Sessions + Tokens + Projects + Deployments + Hosts + Schema> Database for T {}
+impl<T: Users + Sessions + Tokens + Projects + ProjectVariables + Deployments + Hosts + Schema> Database
+    for T
+{
+}
 
 #[async_trait]
 pub trait Schema: Send + Sync {

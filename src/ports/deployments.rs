@@ -18,11 +18,15 @@ use time::OffsetDateTime;
 pub trait Deployments: Send + Sync {
     /// Stores a queued deployment and gives it its `seq`. With a key that the account used within
     /// the last 24 hours (by `deployment.created_at`), the deployment of then is given instead. Of
-    /// calls at the same time with one key, exactly one stores.
+    /// calls at the same time with one key, exactly one stores. Nothing is stored where `account_queued`
+    /// deployments of the account wait already, apart from those that this one would [`supersede`].
+    ///
+    /// [`supersede`]: Self::supersede
     async fn submit(
         &self,
         deployment: Deployment,
         key: Option<&IdempotencyKey>,
+        account_queued: u32,
     ) -> Result<Submitted, StoreError>;
 
     /// Absence is an ordinary answer; another account's deployment is absent.
@@ -49,8 +53,29 @@ pub trait Deployments: Send + Sync {
         before: i64,
     ) -> Result<Option<Deployment>, StoreError>;
 
-    /// How many queued deployments, of any account, were submitted before this one.
-    async fn queued_before(&self, seq: i64) -> Result<u64, StoreError>;
+    /// The newest ready deployment of the project that was made of the same.
+    async fn find_built(
+        &self,
+        account: UserId,
+        project: ProjectId,
+        fingerprint: &Digest,
+    ) -> Result<Option<Deployment>, StoreError>;
+
+    /// Where in the line those of the deployments stand that wait: in one query, for any number.
+    async fn places(&self, ids: &[DeploymentId]) -> Result<Vec<PlaceInLine>, StoreError>;
+
+    /// Calls off older deployments that wait for the same project, target and reference, naming the newer
+    /// one; with `running`, asks the workers of those that are built to stop.
+    async fn supersede(
+        &self,
+        newer: &Deployment,
+        running: bool,
+        now: OffsetDateTime,
+    ) -> Result<Superseded, StoreError>;
+
+    /// The deployment that is next to be taken: of the account that has the fewest running, and less than
+    /// `account_builds`, the oldest that waits or whose lease is over.
+    async fn next_in_line(&self, account_builds: u32) -> Result<Option<DeploymentId>, StoreError>;
 
     /// Cancels it at once when it is queued; when a worker holds it, leaves word for that worker.
     /// Returns the deployment as it then is.
@@ -65,13 +90,15 @@ pub trait Deployments: Send + Sync {
     async fn delete_deployment(&self, account: UserId, id: DeploymentId) -> Result<Deletion, StoreError>;
 
     /// Takes the lease of a deployment that waits, or whose lease is over, for `lease` from the
-    /// database's now. Counts a loss when another's lease had run out.
+    /// database's now. Counts a loss when another's lease had run out. Of one account no more than
+    /// `account_builds` are held at a time, whoever claims.
     async fn claim(
         &self,
         id: DeploymentId,
         worker: &str,
         lease: Duration,
         now: OffsetDateTime,
+        account_builds: u32,
     ) -> Result<Claim, StoreError>;
 
     /// Holds on to a lease, also a late one that nobody took meanwhile.
@@ -109,6 +136,8 @@ pub enum Submitted {
     Repeated(Deployment),
     /// The key had been used for another request, or its deployment was deleted.
     KeyTaken,
+    /// The account has so many waiting already.
+    LineFull(u64),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,6 +151,8 @@ pub enum Claim {
     Taken(Box<Deployment>),
     /// Another worker holds it.
     Held,
+    /// Its account has as many running as it may.
+    AccountBusy,
     /// It has ended, or was deleted.
     Over,
 }
@@ -143,6 +174,23 @@ pub enum Deletion {
     NotEnded,
     /// The production host shows it.
     InProduction,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaceInLine {
+    pub deployment: DeploymentId,
+    /// From 1, over all accounts: as it would be taken if nothing ended and nothing new came.
+    pub position: u64,
+    /// How many deployments its account has running.
+    pub account_running: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Superseded {
+    /// They waited, and have ended.
+    pub called_off: Vec<DeploymentId>,
+    /// They are built, and will stop.
+    pub told: Vec<DeploymentId>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -20,3 +20,4 @@ pub mod projects;
 pub mod queue;
 pub mod source;
 pub mod tools;
+pub mod variables;

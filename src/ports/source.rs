@@ -44,6 +44,10 @@ pub struct FetchLimits {
 pub struct Fetched {
     pub commit: Commit,
     /// The repository's default branch, where the server tells.
+    /// The commit's tree, which names everything that was checked out, by its 40 digits.
+    pub tree: String,
+    /// The commit's whole message, not to be shown as it is, cut to some thousand characters.
+    pub message: String,
     pub default_branch: Option<String>,
     pub files: u64,
     pub bytes: u64,

@@ -21,7 +21,7 @@ use gv::app::signing::SigningKeys;
 use gv::app::submit::SubmitRequest;
 use gv::app::{App, Policy};
 use gv::domain::account::{Email, User};
-use gv::domain::deployment::{Deployment, Target};
+use gv::domain::deployment::{BuildOptions, Deployment, Target};
 use gv::domain::host::{Hostname, Names, Pointer, Scheme, SiteUrls};
 use gv::domain::id::{DeploymentId, UserId};
 use gv::domain::project::ProjectName;
@@ -80,6 +80,7 @@ fn new_app(database: Arc<dyn Database>, folder: &Path) -> Arc<App> {
     let keys = SigningKeys::parse(&[SigningKeys::generate()]).unwrap();
     Arc::new(App {
         accounts: Arc::new(Accounts::new(keys)),
+        secrets: crate::support::database::keys(),
         database,
         queue: Arc::new(LocalQueue::new()),
         cache: Arc::new(LocalCache::new(1 << 20)),
@@ -91,6 +92,9 @@ fn new_app(database: Arc<dyn Database>, folder: &Path) -> Arc<App> {
             names: Names { domain: Hostname::parse("example.com").unwrap() },
             site_urls: SiteUrls { scheme: Scheme::Https, port: None },
             lease: Duration::from_secs(2),
+            account_builds: u32::MAX,
+            account_queued: u32::MAX,
+            supersede_running: false,
             max_attempts: 3,
             pointer_lifetime: Duration::from_secs(5),
             skew_protection: Duration::from_secs(86_400),
@@ -113,6 +117,7 @@ fn request(repo: &str) -> SubmitRequest {
         target: Target::Production,
         settings: BuildSettings::default(),
         env: Variables::default(),
+        options: BuildOptions::default(),
         git_token: None,
     }
 }
@@ -135,7 +140,12 @@ impl Process {
     }
 
     async fn take(&self, id: DeploymentId) -> Deployment {
-        match self.database.claim(id, "worker", self.app.policy.lease, self.app.clock.now()).await.unwrap() {
+        match self
+            .database
+            .claim(id, "worker", self.app.policy.lease, self.app.clock.now(), u32::MAX)
+            .await
+            .unwrap()
+        {
             Claim::Taken(deployment) => *deployment,
             other => panic!("not taken: {other:?}"),
         }

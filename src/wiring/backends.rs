@@ -11,6 +11,7 @@ use crate::adapters::database::Database as SqlDatabase;
 use crate::adapters::queue::amqp::AmqpQueue;
 use crate::adapters::queue::local::LocalQueue;
 use crate::config::Config;
+use crate::domain::sealing::SecretKeys;
 use crate::ports::blobs::Blobs;
 use crate::ports::cache::Cache;
 use crate::ports::database::Database;
@@ -42,8 +43,12 @@ pub struct Shared {
 }
 
 impl Backends {
-    pub fn connect(config: &Config) -> anyhow::Result<Self> {
-        Ok(Self { database: database(config)?, queue: queue(config)?, shared: Shared::connect(config)? })
+    pub fn connect(config: &Config, keys: &Arc<SecretKeys>) -> anyhow::Result<Self> {
+        Ok(Self {
+            database: database(config, keys)?,
+            queue: queue(config)?,
+            shared: Shared::connect(config)?,
+        })
     }
 
     /// Refuses what would leave a process alone with itself: another one could not hear it.
@@ -91,14 +96,14 @@ fn expect_shared(role: &str, key: &str, shared: bool) -> anyhow::Result<()> {
     )
 }
 
-pub fn database(config: &Config) -> anyhow::Result<Arc<dyn Database>> {
+pub fn database(config: &Config, keys: &Arc<SecretKeys>) -> anyhow::Result<Arc<dyn Database>> {
     let url = config.database.url.expose();
     if let Some(path) = url.strip_prefix("sqlite:") {
         let folder = Path::new(path).parent().context("database.url: names no file")?;
         super::data_dir::make_private(folder)
             .with_context(|| format!("database.url: cannot make {}", folder.display()))?;
     }
-    Ok(Arc::new(SqlDatabase::connect(url).context("database.url")?))
+    Ok(Arc::new(SqlDatabase::connect(url).context("database.url")?.with_keys(keys.clone())))
 }
 
 fn queue(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {

@@ -1,6 +1,7 @@
 //! The folder of a `gv up`: who may use it, who this worker is, how it signs, how its owner gets in.
 
 use crate::app::signing::SigningKeys;
+use crate::domain::sealing::SecretKeys;
 use crate::domain::secret::Secret;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,8 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+const SECRET_KEY: &str = "secret-key";
 
 /// A data folder that this process has for itself, until it is dropped.
 pub struct DataDir {
@@ -62,6 +65,12 @@ impl DataDir {
         Ok(Secret::new(kept.trim()))
     }
 
+    /// The key that seals variables and tokens where none is configured.
+    pub fn secret_key(&self) -> anyhow::Result<Secret> {
+        let kept = self.kept(SECRET_KEY, || SecretKeys::generate(&mut rand::rng()).expose().to_owned())?;
+        Ok(Secret::new(kept.trim()))
+    }
+
     /// What an earlier life kept.
     pub fn owner_session(&self) -> Option<OwnerSession> {
         OwnerSession::read(&self.path)
@@ -84,6 +93,16 @@ impl DataDir {
             }
             Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
         }
+    }
+}
+
+/// The key that a `gv up` in this folder seals by, where it made one itself.
+pub fn kept_secret_key(data_dir: &Path) -> anyhow::Result<Option<Secret>> {
+    let path = data_dir.join(SECRET_KEY);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(Secret::new(text.trim()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::app::{App, Policy};
 use crate::config::edge::AccessLog;
 use crate::config::{Config, Sandbox};
 use crate::domain::host::{Names, Scheme, SiteUrls};
+use crate::domain::sealing::SecretKeys;
 use crate::domain::secret::Secret;
 use crate::edge::access_log::Destination;
 use crate::edge::tls::TlsFiles;
@@ -28,6 +29,7 @@ use crate::ports::database::Database;
 use crate::ports::error::{StoreError, StoreErrorKind};
 use crate::ports::executor::Executor;
 use crate::ports::tools::Tools;
+use crate::ports::variables::Resealed;
 use crate::worker::{Machine, Worker, WorkerSettings};
 use crate::{api as api_role, edge as edge_role, ops, telemetry};
 use anyhow::Context;
@@ -63,7 +65,11 @@ pub async fn up(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let data = DataDir::open(&config.data_dir)?;
-    let backends = Backends::connect(config)?;
+    let secrets = match config.secrets.keys.as_slice() {
+        [] => parsed(&[data.secret_key()?])?,
+        keys => parsed(keys)?,
+    };
+    let backends = Backends::connect(config, &secrets)?;
     let (api, edge) = (bind("api.listen", config.api.listen)?, edge_listeners(config)?);
     let (api_address, (edge_address, tls_address)) = (api.local_addr()?, addresses(&edge)?);
     let mut process = Process::new("up", config, &stop)?;
@@ -82,7 +88,7 @@ pub async fn up(
         [] => vec![data.signing_key()?],
         keys => keys.to_vec(),
     };
-    let app = app(config, &backends, &keys, edge_address)?;
+    let app = app(config, &backends, (&keys, secrets), edge_address)?;
     let held = data.owner_session().map(|session| Secret::new(session.token));
     let owning = || app.owner(held.clone());
     let Some((_, token)) = when_reachable("making the owner's token", &stop, owning).await? else {
@@ -112,7 +118,8 @@ pub async fn api(
     ready: impl FnOnce(&Started) -> anyhow::Result<()>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let backends = Backends::connect(config)?;
+    let secrets = shared_secrets(config, "api")?;
+    let backends = Backends::connect(config, &secrets)?;
     backends.expect_shareable("api")?;
     let keys = &config.auth.signing_keys;
     anyhow::ensure!(
@@ -121,7 +128,7 @@ pub async fn api(
     );
     let listener = bind("api.listen", config.api.listen)?;
     let address = listener.local_addr()?;
-    let app = app(config, &backends, keys, config.edge.listen)?;
+    let app = app(config, &backends, (keys, secrets), config.edge.listen)?;
     let mut process = Process::new("api", config, &stop)?;
     process.add_api(config, &app, listener);
     process.add_sweeper(&app);
@@ -137,10 +144,11 @@ pub async fn worker(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let data = DataDir::open(&config.data_dir)?;
-    let backends = Backends::connect(config)?;
+    let secrets = shared_secrets(config, "worker")?;
+    let backends = Backends::connect(config, &secrets)?;
     backends.expect_shareable("worker")?;
     // A worker signs nobody in: its keys are never used.
-    let app = app(config, &backends, &[SigningKeys::generate()], config.edge.listen)?;
+    let app = app(config, &backends, (&[SigningKeys::generate()], secrets), config.edge.listen)?;
     let mut process = Process::new("worker", config, &stop)?;
     let executor = executor(config).await?;
     process.add_worker(config, &app, &executor, data.worker_name()?)?;
@@ -179,14 +187,14 @@ pub async fn edge(
 /// Runs the migrations that are missing, and returns their names. Waits for a database that cannot
 /// be reached yet.
 pub async fn migrate(config: &Config) -> anyhow::Result<Vec<String>> {
-    let database = backends::database(config)?;
+    let database = backends::database(config, &Arc::default())?;
     let ran =
         when_reachable("migrating the database", &CancellationToken::new(), || database.migrate()).await?;
     Ok(ran.unwrap_or_default())
 }
 
 pub async fn pending_migrations(config: &Config) -> anyhow::Result<Vec<String>> {
-    backends::database(config)?.pending().await.context("reading the database's schema")
+    backends::database(config, &Arc::default())?.pending().await.context("reading the database's schema")
 }
 
 /// The roles of one process, and how they end: together.
@@ -310,7 +318,54 @@ impl Process {
     }
 }
 
-fn app(config: &Config, backends: &Backends, keys: &[Secret], edge: SocketAddr) -> anyhow::Result<Arc<App>> {
+/// What every process that stores or reads variables must have: one that had none, or another one's, would
+/// lock the others out.
+fn shared_secrets(config: &Config, role: &str) -> anyhow::Result<Arc<SecretKeys>> {
+    let keys = &config.secrets.keys;
+    anyhow::ensure!(
+        !keys.is_empty(),
+        "secrets.keys: is empty; make a key with gv secrets keygen and give it to every gv api and gv worker \
+         (this is gv {role})"
+    );
+    parsed(keys)
+}
+
+fn parsed(keys: &[Secret]) -> anyhow::Result<Arc<SecretKeys>> {
+    Ok(Arc::new(SecretKeys::parse(keys).context("secrets.keys")?))
+}
+
+/// Seals by the first key what others sealed, batch by batch, until nothing is left. `note` is told after each.
+/// Cut off, it goes on where it was.
+pub async fn rotate_secrets(
+    config: &Config,
+    note: impl Fn(Resealed) -> anyhow::Result<()>,
+) -> anyhow::Result<Resealed> {
+    const BATCH: u32 = 200;
+    let keys = match config.secrets.keys.as_slice() {
+        // A `gv up` whose key lies in its data folder, which may be running.
+        [] => data_dir::kept_secret_key(&config.data_dir)?.into_iter().collect::<Vec<_>>(),
+        keys => keys.to_vec(),
+    };
+    anyhow::ensure!(!keys.is_empty(), "secrets.keys: is empty: there is nothing to seal by");
+    let database = backends::database(config, &parsed(&keys)?)?;
+    let mut all = Resealed::default();
+    loop {
+        let some = database.reseal(BATCH).await.context("sealing anew")?;
+        if some.total() == 0 {
+            return Ok(all);
+        }
+        all.variables += some.variables;
+        all.deployments += some.deployments;
+        note(all)?;
+    }
+}
+
+fn app(
+    config: &Config,
+    backends: &Backends,
+    (keys, secrets): (&[Secret], Arc<SecretKeys>),
+    edge: SocketAddr,
+) -> anyhow::Result<Arc<App>> {
     let shared = backends.shared.clone();
     Ok(Arc::new(App {
         database: backends.database.clone(),
@@ -321,10 +376,14 @@ fn app(config: &Config, backends: &Backends, keys: &[Secret], edge: SocketAddr) 
         blobs: shared.blobs,
         clock: Arc::new(SystemClock),
         accounts: Arc::new(Accounts::new(SigningKeys::parse(keys).context("auth.signing_keys")?)),
+        secrets,
         policy: Policy {
             names: Names { domain: config.domain.clone() },
             site_urls: config.edge.public.clone().unwrap_or_else(|| site_urls(config, edge)),
             lease: Duration::from_secs(config.worker.lease_s),
+            account_builds: config.limits.account_builds,
+            account_queued: config.limits.account_queued,
+            supersede_running: config.worker.supersede_running,
             max_attempts: config.worker.max_attempts,
             pointer_lifetime: half_of_pointer_ttl(config),
             skew_protection: config.edge.skew_protection,

@@ -2,10 +2,9 @@
 //! ends. The work between is `worker::pipeline`'s. Start with [`attend`].
 
 use crate::app::lease::{AdvanceError, Interruption, Lease, LeaseControl};
-use crate::app::logs::LogWriter;
+use crate::app::logs::{LogWriter, of_operator};
 use crate::domain::deployment::{Deployment, Failure, FailureCode, StateName, StepName};
 use crate::domain::id::DeploymentId;
-use crate::domain::settings::Variables;
 use crate::worker::Worker;
 use crate::worker::failure::{Halt, Step};
 use crate::worker::pipeline::Pipeline;
@@ -24,6 +23,9 @@ const LOG_PATIENCE_AT_SHUTDOWN: Duration = Duration::from_secs(3);
 /// How long one try to store it may take.
 const LOG_TRY: Duration = Duration::from_secs(15);
 
+/// From here on a wait is worth a line.
+const LONG_WAIT_S: f64 = 2.0;
+
 /// Whose row is to be looked at; `None`: everybody's.
 pub type Nudge = Option<DeploymentId>;
 
@@ -37,9 +39,9 @@ pub async fn attend(
     let _running = Running::begin();
     let deployment = lease.deployment().clone();
     let log = worker.app.log_writer(&deployment);
-    log.mask(secrets(&deployment, &worker.settings.build_env));
+    log.mask(of_operator(&worker.settings.build_env));
     tracing::info!(losses = deployment.losses, "a deployment is taken");
-    note_wait(&deployment);
+    note_wait(&deployment, &log);
     let watching = watch(lease.control(), deployment.id, stop, nudges);
     let working = async {
         let (done, workspace) = work(worker, &mut lease, &log).await;
@@ -89,10 +91,13 @@ impl Drop for Running {
 }
 
 /// How long it waited, when this is the first time that it was taken.
-fn note_wait(deployment: &Deployment) {
+fn note_wait(deployment: &Deployment, log: &LogWriter) {
     if let (1, Some(started)) = (deployment.attempt, deployment.started_at) {
         let waited = (started - deployment.created_at).as_seconds_f64().max(0.0);
         metrics::histogram!("gv_deployment_step_seconds", "step" => "queue").record(waited);
+        if waited >= LONG_WAIT_S {
+            log.say(StepName::Queue, format!("Waited {waited:.0} s for its turn."));
+        }
     }
 }
 
@@ -153,6 +158,7 @@ async fn end(worker: &Worker, lease: &mut Lease, log: LogWriter, done: Step<()>)
         (Some(Interruption::Lost), _) | (None, Halt::Interrupted) => return lost(),
         (Some(Interruption::CancelRequested), _) => cancel(worker, lease, &log, step).await,
         (Some(Interruption::ShuttingDown), Halt::Interrupted) => give_back(worker, lease, log, step).await,
+        (_, Halt::Skipped(why)) => skip(worker, lease, &log, step, why).await,
         (_, Halt::Failed { failure, cause }) => fail(worker, lease, &log, step, failure, cause).await,
     };
     match ended {
@@ -180,6 +186,22 @@ async fn cancel(
     let ended = ended(lease.advance(|deployment| deployment.cancel(now)).await, StateName::Canceled, None);
     tracing::info!("a deployment was canceled");
     ended
+}
+
+async fn skip(
+    worker: &Worker,
+    lease: &mut Lease,
+    log: &LogWriter,
+    step: StepName,
+    why: String,
+) -> Result<bool, AdvanceError> {
+    log.say(step, format!("Skipped: {why}"));
+    finish_log(log, lease).await;
+    let now = worker.app.clock.now();
+    let reason = Failure::new(FailureCode::Skipped, why);
+    tracing::info!(reason = %reason.message, "a deployment was skipped");
+    let code = Some(FailureCode::Skipped);
+    ended(lease.advance(|deployment| deployment.call_off(now, reason)).await, StateName::Canceled, code)
 }
 
 async fn give_back(
@@ -285,17 +307,4 @@ async fn remove(workspace: Option<Workspace>) {
 /// The step that a line about the present state belongs to.
 fn step_of(deployment: &Deployment) -> StepName {
     deployment.steps.last().map_or(StepName::Clone, |step| step.name)
-}
-
-/// Values that must not stand in a log: the token, and variables, the operator's too, whose names
-/// say that they are secret. Short values are left: hiding `1` wherever it stands would make a log unreadable.
-fn secrets(deployment: &Deployment, operator: &Variables) -> Vec<String> {
-    const WORDS: [&str; 9] =
-        ["TOKEN", "SECRET", "PASS", "KEY", "AUTH", "CREDENTIAL", "PRIVATE", "DSN", "COOKIE"];
-    let named = deployment.env.iter().chain(operator.iter()).filter(|(name, value)| {
-        let name = name.to_ascii_uppercase();
-        value.len() >= 6 && WORDS.iter().any(|word| name.contains(word))
-    });
-    let token = deployment.source.git_token.as_ref().map(|token| token.expose().to_owned());
-    named.map(|(_, value)| value.to_owned()).chain(token.filter(|token| !token.is_empty())).collect()
 }

@@ -10,6 +10,7 @@ use crate::ports::executor::{Executor, Exit, Job, JobLimits, Limit, OutputLine};
 use crate::worker::diagnosis::{Diagnosis, Tail};
 use crate::worker::failure::{Halt, Step};
 use crate::worker::plan::{Command, CommandKind};
+use crate::worker::skip::NOTHING_TO_DO;
 use crate::worker::upload::amount;
 use crate::worker::workspace::Workspace;
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ pub struct Build<'a> {
     pub limits: JobLimits,
     pub log: &'a LogWriter,
     pub stop: &'a CancellationToken,
+    /// Folders outside the workspace that the commands may write to.
+    pub caches: Vec<PathBuf>,
 }
 
 struct Ran {
@@ -44,9 +47,9 @@ struct Ran {
 
 impl Build<'_> {
     /// Runs the commands one after the other, all within the time limit.
-    pub async fn run(&self, commands: &[Command]) -> Step<()> {
+    pub async fn run(&self, commands: &[&Command]) -> Step<()> {
         let started = Instant::now();
-        for command in commands {
+        for &command in commands {
             let word = command.fallback.as_ref().map(|(word, _)| *word);
             let ran = self.command(&command.line, command, word, started).await?;
             match (&command.fallback, ran.exit) {
@@ -61,6 +64,19 @@ impl Build<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Runs a command that says whether there is anything to build: 0 means that there is not, as Vercel and
+    /// Netlify have it.
+    pub async fn has_nothing_to_build(&self, command: &Command) -> Step<bool> {
+        let ran = self.command(&command.line, command, None, Instant::now()).await?;
+        match ran.exit {
+            Exit::Code(0) => Ok(true),
+            Exit::Stopped => Err(Halt::Interrupted),
+            Exit::TimedOut => Err(self.timed_out()),
+            Exit::Exceeded(limit) => Err(self.exceeded(&command.line, "ignore", limit)),
+            Exit::Code(_) | Exit::Signal(_) => Ok(false),
+        }
     }
 
     fn say(&self, text: impl AsRef<str>) {
@@ -87,7 +103,7 @@ impl Build<'_> {
             deployment: self.deployment,
             workspace: self.workspace.root().to_owned(),
             tools: self.tools.clone(),
-            caches: Vec::new(),
+            caches: self.caches.clone(),
             dir: self.workspace.source().join(&command.folder),
             // The person's own command line, in the shell of the person's own build.
             command: ["sh", "-c", line].map(str::to_owned).into(),
@@ -141,6 +157,11 @@ impl Build<'_> {
             Exit::Stopped => return Err(Halt::Interrupted),
             Exit::TimedOut => return Err(self.timed_out()),
             Exit::Exceeded(limit) => return Err(self.exceeded(line, name, limit)),
+            Exit::Code(NOTHING_TO_DO) => {
+                return Err(Halt::Skipped(format!(
+                    "`{line}` ended with exit code {NOTHING_TO_DO}: there is nothing to deploy."
+                )));
+            }
             Exit::Code(exit) => format!("ended with exit code {exit}"),
             Exit::Signal(signal) => format!("was ended by signal {signal}"),
         };

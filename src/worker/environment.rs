@@ -3,11 +3,14 @@
 
 use crate::domain::deployment::Deployment;
 use crate::domain::repo::Commit;
+use crate::domain::routing::dialect::Dialect;
 use crate::domain::settings::Variables;
+use crate::domain::variable::ProjectVariable;
 use crate::worker::inside::upwards;
 use crate::worker::package::Tool;
 use crate::worker::plan::Plan;
 use crate::worker::presets::presets;
+use crate::worker::system;
 use crate::worker::toolchain::Toolchain;
 use crate::worker::workspace::Workspace;
 use std::path::PathBuf;
@@ -24,12 +27,22 @@ pub struct Context<'a> {
     pub path: &'a str,
     /// The operator's variables for every build.
     pub operator: &'a Variables,
+    /// The project's own, for this target.
+    pub project: &'a [ProjectVariable],
+    /// The address of production.
+    pub production_url: &'a str,
+    /// Whose language the repository speaks, as far as that is known before the build.
+    pub dialect: Option<Dialect>,
+    /// What points tools to the project's caches.
+    pub caches: &'a [(String, String)],
 }
 
-/// Later sources win: gv's defaults, the operator's, the framework's, those of the repository's
-/// files, the person's; what gv must be sure of comes last.
+/// Later sources win: gv's defaults, what it says of the build, the operator's, the framework's, those of the
+/// repository's files, the project's, the request's; what gv must be sure of comes last.
 pub fn environment(plan: &Plan, context: &Context<'_>) -> Vec<(String, String)> {
     let mut variables = presets().environment.clone();
+    variables.extend(system::variables(context).into_iter().map(|(name, value)| (name.to_owned(), value)));
+    variables.extend(context.caches.iter().cloned());
     variables.extend(context.operator.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     if let Some(framework) = plan.framework {
         variables.extend(framework.env.clone());
@@ -40,6 +53,8 @@ pub fn environment(plan: &Plan, context: &Context<'_>) -> Vec<(String, String)> 
         variables.insert("npm_config_manage_package_manager_versions".to_owned(), "false".to_owned());
     }
     variables.extend(plan.environment.clone());
+    let project = context.project.iter();
+    variables.extend(project.map(|own| (own.name.to_string(), own.value.expose().to_owned())));
     let own = context.deployment.env.iter();
     variables.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let mut set = |name: &str, value: String| variables.insert(name.to_owned(), value);
@@ -47,7 +62,7 @@ pub fn environment(plan: &Plan, context: &Context<'_>) -> Vec<(String, String)> 
     set("GV_COMMIT", context.commit.id.clone());
     set("GV_BRANCH", context.commit.branch.clone().unwrap_or_default());
     set("GV_URL", context.url.to_owned());
-    // Every tool's caches lie below these, and go with the workspace.
+    // What tools keep besides lies below these, and goes with the workspace.
     set("HOME", context.workspace.home().display().to_string());
     set("TMPDIR", context.workspace.tmp().display().to_string());
     if !context.toolchain.bins.is_empty() {

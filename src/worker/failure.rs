@@ -15,6 +15,8 @@ pub enum Halt {
     /// The deployment fails. The cause, which a person who deploys has no use for, is for the
     /// operator's log.
     Failed { failure: Failure, cause: Option<anyhow::Error> },
+    /// There is nothing to build, and that is well: why, as a sentence.
+    Skipped(String),
     /// The lease's token fired: the lease knows why.
     Interrupted,
 }

@@ -7,6 +7,7 @@
 mod archive;
 mod attempt;
 mod build;
+mod caches;
 mod codings;
 mod collect;
 mod declared;
@@ -21,8 +22,11 @@ mod package;
 mod pipeline;
 mod plan;
 mod presets;
+mod reuse;
 pub mod rules;
 mod settings;
+mod skip;
+mod system;
 mod toolchain;
 mod upload;
 mod workspace;
@@ -31,8 +35,7 @@ pub use settings::WorkerSettings;
 pub use toolchain::Machine;
 
 use crate::app::App;
-use crate::app::lease::Taken;
-use crate::domain::id::DeploymentId;
+use crate::app::lease::{Lease, Taken};
 use crate::ports::error::StoreError;
 use crate::ports::executor::Executor;
 use crate::ports::notices::{Heard, Notice};
@@ -143,33 +146,43 @@ impl Worker {
     }
 }
 
-/// One announcement: takes the lease, if it is to be had, and works.
+/// One announcement: it says that something waits, not what is to be taken. Then whatever else is next in line,
+/// as long as there is anything: whoever has just ended a deployment is free for the next, and an account that had
+/// as many as it may has room for another.
 async fn handle(
     worker: Arc<Worker>,
     announcement: Announcement,
     stop: CancellationToken,
     nudges: broadcast::Receiver<Nudge>,
 ) {
-    let id: DeploymentId = announcement.deployment;
-    let span = tracing::info_span!("deployment", deployment = %id, worker = %worker.settings.name);
-    let work = async {
-        match worker.app.take(id, &worker.settings.name).await {
+    let mut announcement = Some(announcement);
+    let mut settle = || announcement.take().map(Announcement::done);
+    while !stop.is_cancelled() {
+        // From before the lease is taken, so that nothing said of it is missed.
+        let heard = nudges.resubscribe();
+        match worker.app.take_next(&worker.settings.name).await {
             Ok(Taken::Lease(lease)) => {
-                announcement.done();
-                attempt::attend(&worker, lease, &stop, nudges).await;
+                settle();
+                let span = span_of(&worker, &lease);
+                attempt::attend(&worker, lease, &stop, heard).instrument(span).await;
             }
             Ok(Taken::Lost(lease)) => {
-                announcement.done();
-                attempt::end_lost(&worker, lease).await;
+                settle();
+                let span = span_of(&worker, &lease);
+                attempt::end_lost(&worker, lease).instrument(span).await;
             }
-            Ok(Taken::NotOurs) => announcement.done(),
-            Err(error) => {
-                tracing::warn!(%error, "a deployment could not be taken: its announcement comes again");
-                drop(announcement);
+            Ok(Taken::NotOurs) => {
+                settle();
+                return;
             }
+            // Unsettled, the announcement comes again.
+            Err(error) => return tracing::warn!(%error, "the next deployment could not be taken yet"),
         }
-    };
-    work.instrument(span).await;
+    }
+}
+
+fn span_of(worker: &Worker, lease: &Lease) -> tracing::Span {
+    tracing::info_span!("deployment", deployment = %lease.deployment().id, worker = %worker.settings.name)
 }
 
 /// Hears what concerns leases, once for all of them, and goes on after every error.

@@ -8,9 +8,11 @@ use crate::app::App;
 use crate::app::lease::{Interruption, Lease};
 use crate::app::logs::LogWriter;
 use crate::domain::deployment::{Deployment, FailureCode, InvalidTransition, StepName};
+use crate::domain::host::HostClaim;
 use crate::domain::manifest::Manifest;
 use crate::domain::repo::Commit;
 use crate::domain::routing::compile::Settings;
+use crate::domain::routing::dialect::Dialect;
 use crate::domain::routing::rules::Rules;
 use crate::ports::error::StoreErrorKind;
 use crate::ports::executor::JobLimits;
@@ -18,13 +20,15 @@ use crate::ports::source::{FetchRequest, Fetched, SourceError};
 use crate::worker::Worker;
 use crate::worker::archive;
 use crate::worker::build::Build;
+use crate::worker::caches::{Opened, ProjectCache};
 use crate::worker::codings::{self, ByDigest, Place};
 use crate::worker::collect::{CollectedFile, Origin, collect};
 use crate::worker::environment::{Context, environment};
 use crate::worker::failure::{Halt, Step};
 use crate::worker::inside::Inside;
 use crate::worker::output::{self, Moment, Site};
-use crate::worker::plan::{self, Plan};
+use crate::worker::plan::{self, Command, CommandKind, Plan};
+use crate::worker::reuse::Known;
 use crate::worker::rules::RuleFiles;
 use crate::worker::toolchain::Toolchain;
 use crate::worker::upload::{self, amount, files_of};
@@ -43,7 +47,7 @@ pub struct Pipeline<'a> {
 }
 
 /// The source while it is packed, and after. Dropped, the packing stops.
-struct Packing {
+pub(super) struct Packing {
     /// Its length in bytes; `None`: stopped.
     packed: JoinHandle<std::io::Result<Option<u64>>>,
     _guard: DropGuard,
@@ -84,13 +88,19 @@ impl Pipeline<'_> {
             return Err(Halt::Interrupted);
         }
         let (repository, plan) = planned?;
-        let (built, packing) = self.build(&fetched, repository, &plan, packing).await?;
+        let known = self.know(&fetched, &repository, &plan).await?;
+        let packing = match self.take_over(&known, packing).await? {
+            Ok(manifest) => return self.go_live(&manifest).await,
+            Err(packing) => packing,
+        };
+        let (built, packing, cache) = self.build(&fetched, repository, (&plan, &known), packing).await?;
         timer.stop();
 
         let timer = Timer::start("upload");
-        let manifest = self.upload(&fetched, &plan, built, packing).await?;
+        let manifest = self.upload(&fetched, (&plan, &known), built, packing).await?;
         self.go_live(&manifest).await?;
         timer.stop();
+        self.keep_cache(cache).await;
         Ok(())
     }
 
@@ -222,9 +232,9 @@ impl Pipeline<'_> {
         &self,
         fetched: &Fetched,
         repository: Inside,
-        plan: &Plan,
+        (plan, known): (&Plan, &Known),
         mut packing: Packing,
-    ) -> Step<(Built, Packing)> {
+    ) -> Step<(Built, Packing, Option<ProjectCache>)> {
         let routing = Settings::from(&self.lease.deployment().settings);
         let rule_files = RuleFiles::of_project(&repository, &plan.root);
         // What is wrong before the build is told before the build.
@@ -233,11 +243,13 @@ impl Pipeline<'_> {
             self.log.say(StepName::Build, note);
         }
         let started = self.moment().map_err(Halt::internal)?;
-        if !plan.commands.is_empty() {
+        let mut cache = None;
+        if !plan.commands.is_empty() || known.rules.ignore_command.is_some() {
             // What the build writes is not part of the source.
             let packed = packing.packed.await.map_err(std::io::Error::other).flatten();
             packing.packed = tokio::spawn(std::future::ready(packed));
-            self.run_commands(fetched, plan).await?;
+            let dialect = rule_files.dialect(routing);
+            cache = self.run_commands(fetched, &repository, (plan, known), dialect).await?;
         }
         let site = output::find(&repository, plan, started)?;
         let rules = rule_files.with_published(&repository, &site.folder).compile(routing)?;
@@ -257,7 +269,7 @@ impl Pipeline<'_> {
                 "Warning: there is no index.html in what is published: the start page will be a 404.",
             );
         }
-        Ok((Built { site, files, rules: rules.rules }, packing))
+        Ok((Built { site, files, rules: rules.rules }, packing, cache))
     }
 
     /// The present moment by the file system's clock, which is what files are dated with.
@@ -267,11 +279,17 @@ impl Pipeline<'_> {
         Ok(Moment::of_change(&rustix::fs::stat(&marker)?))
     }
 
-    async fn run_commands(&self, fetched: &Fetched, plan: &Plan) -> Step<()> {
+    /// Asks whether there is anything to build, and builds. Gives the cache that was used, to be kept.
+    async fn run_commands(
+        &self,
+        fetched: &Fetched,
+        repository: &Inside,
+        (plan, known): (&Plan, &Known),
+        dialect: Option<Dialect>,
+    ) -> Step<Option<ProjectCache>> {
         let settings = &self.worker.settings;
         let deployment = self.lease.deployment();
         let policy = &self.app().policy;
-        let claim = policy.names.deployment(&deployment.project_name, deployment.project, deployment.id);
         let toolchain = Toolchain::prepare(
             plan,
             self.worker.tools.as_deref(),
@@ -280,17 +298,28 @@ impl Pipeline<'_> {
             self.lease.stop(),
         );
         let toolchain = toolchain.await?;
+        let (name, project) = (&deployment.project_name, deployment.project);
+        let url = |claim: HostClaim| policy.site_urls.url(&claim.candidates[0]);
+        let cache = self.open_cache(&fetched.commit, plan).await;
+        let caches = cache
+            .as_ref()
+            .map(|cache| cache.environment(plan.manager.as_ref().map(|manager| manager.tool)))
+            .unwrap_or_default();
         let context = Context {
             toolchain: &toolchain,
             deployment,
             commit: &fetched.commit,
-            url: &policy.site_urls.url(&claim.candidates[0]),
+            url: &url(policy.names.deployment(name, project, deployment.id)),
             workspace: self.workspace,
             path: &settings.path,
             operator: &settings.build_env,
+            project: &known.variables,
+            production_url: &url(policy.names.production(name, project)),
+            dialect,
+            caches: &caches,
         };
         self.say_how_it_is_held();
-        let build = Build {
+        let mut build = Build {
             executor: &*self.worker.executor,
             deployment: deployment.id,
             workspace: self.workspace,
@@ -299,8 +328,68 @@ impl Pipeline<'_> {
             limits: JobLimits { time: settings.build_timeout, ..settings.job },
             log: self.log,
             stop: self.lease.stop(),
+            caches: cache.iter().map(ProjectCache::folder).collect(),
         };
-        build.run(&plan.commands).await
+        let began = Instant::now();
+        if let Some((line, file)) = known.rules.ignore_command.clone().filter(|_| !deployment.options.force) {
+            let kind = CommandKind::Build;
+            let ask = Command { kind, line, folder: plan.root.clone(), fallback: None };
+            if build.has_nothing_to_build(&ask).await? {
+                return Err(Halt::Skipped(format!(
+                    "the ignore command of {file} ended with exit code 0, which says that there is nothing to build."
+                )));
+            }
+        }
+        let (installs, builds): (Vec<&Command>, Vec<&Command>) =
+            plan.commands.iter().partition(|command| command.kind == CommandKind::Install);
+        build.limits.time = settings.build_timeout.saturating_sub(began.elapsed());
+        build.run(&installs).await?;
+        // Not before: what installs packages empties the folder in which some caches lie.
+        if let Some(cache) = &cache {
+            cache.give(repository);
+        }
+        build.limits.time = settings.build_timeout.saturating_sub(began.elapsed());
+        build.run(&builds).await?;
+        Ok(cache)
+    }
+
+    /// A cache that cannot be had makes a build slower, and no more.
+    async fn open_cache(&self, commit: &Commit, plan: &Plan) -> Option<ProjectCache> {
+        if plan.commands.is_empty() {
+            return None;
+        }
+        let (caches, deployment) = (self.worker.settings.caches.clone(), self.lease.deployment().clone());
+        let (commit, root) = (commit.clone(), plan.root.clone());
+        let opening = tokio::task::spawn_blocking(move || caches.open(&deployment, &commit, &root)).await;
+        match opening.map_err(std::io::Error::other).flatten() {
+            Ok(Opened::Off) => None,
+            Ok(Opened::Cold(cache)) => Some(cache),
+            Ok(Opened::Warm(cache)) => {
+                self.log.say(StepName::Build, "The cache of earlier builds is used.");
+                Some(cache)
+            }
+            Ok(Opened::Busy) => {
+                self.log
+                    .say(StepName::Build, "Another build uses the cache just now: this one builds without.");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a build's cache could not be opened");
+                None
+            }
+        }
+    }
+
+    /// After the deployment is ready: nobody waits for it.
+    async fn keep_cache(&self, cache: Option<ProjectCache>) {
+        let Some(cache) = cache else { return };
+        let (caches, source) = (self.worker.settings.caches.clone(), self.workspace.source());
+        let keeping = tokio::task::spawn_blocking(move || caches.keep(cache, &Inside::open(&source)?)).await;
+        match keeping.map_err(std::io::Error::other).flatten() {
+            Ok(None) => {}
+            Ok(Some(said)) => tracing::info!("{said}"),
+            Err(error) => tracing::warn!(%error, "a build's cache could not be kept"),
+        }
     }
 
     fn say_how_it_is_held(&self) {
@@ -335,7 +424,7 @@ impl Pipeline<'_> {
     async fn upload(
         &mut self,
         fetched: &Fetched,
-        plan: &Plan,
+        (plan, known): (&Plan, &Known),
         built: Built,
         packing: Packing,
     ) -> Step<Manifest> {
@@ -358,7 +447,10 @@ impl Pipeline<'_> {
             )
         };
         let noting = note_build(&app, &deployment, fetched, plan);
-        let advancing = self.lease.advance(|deployment| deployment.upload(now));
+        let fingerprint = known.fingerprint;
+        // An earlier attempt may have been about to take something over.
+        let built = |next| Deployment { fingerprint, reused: false, ..next };
+        let advancing = self.lease.advance(|deployment| deployment.upload(now).map(built));
         let (advanced, stored, ()) = tokio::join!(advancing, stop.run_until_cancelled(storing), noting);
         if !advanced? {
             return Err(Halt::Interrupted);
@@ -430,7 +522,12 @@ async fn store_site(
     Ok(codings)
 }
 
-async fn store_source(app: &App, deployment: &Deployment, packing: Packing, archive: &Path) -> Step<()> {
+pub(super) async fn store_source(
+    app: &App,
+    deployment: &Deployment,
+    packing: Packing,
+    archive: &Path,
+) -> Step<()> {
     let packed = packing.packed.await.map_err(std::io::Error::other).flatten().map_err(Halt::internal)?;
     let len = packed.ok_or(Halt::Interrupted)?;
     upload::store_source(app, deployment, archive.to_owned(), len).await.map_err(Halt::storage)

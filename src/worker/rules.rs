@@ -54,6 +54,15 @@ impl RuleFiles {
         Ok(compiled)
     }
 
+    /// Whose language the project's own files speak; those that a build publishes are not known yet.
+    pub fn dialect(&self, settings: Settings) -> Option<Dialect> {
+        if settings.routing.is_none() && self.sources.vercel_json.is_some() {
+            return Some(Dialect::Vercel);
+        }
+        let has_rules = self.sources.vercel_json.as_deref().is_some_and(vercel_json::has_rules);
+        Some(choose(settings.routing, &self.sources, has_rules).0)
+    }
+
     /// The folder of the site as a `netlify.toml` names it, relative to the project, where Netlify's
     /// rules count.
     pub fn publish(&self, settings: Settings) -> Option<RelativeDir> {

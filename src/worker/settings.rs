@@ -4,6 +4,7 @@ use crate::config;
 use crate::domain::settings::Variables;
 use crate::ports::executor::JobLimits;
 use crate::ports::source::FetchLimits;
+use crate::worker::caches::Caches;
 use crate::worker::collect::CollectLimits;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub struct WorkerSettings {
     pub path: String,
     /// The operator's variables for every build: a package registry, a proxy.
     pub build_env: Variables,
+    pub(super) caches: Caches,
     pub(super) fetch: FetchLimits,
     pub(super) job: JobLimits,
     pub(super) collect: CollectLimits,
@@ -55,6 +57,11 @@ impl WorkerSettings {
             build_timeout,
             path: std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned()),
             build_env: worker.build_env.clone(),
+            caches: Caches {
+                dir: std::path::absolute(&worker.cache_dir).unwrap_or_else(|_| worker.cache_dir.clone()),
+                project_bytes: mib(worker.cache_mb),
+                total_bytes: mib(worker.caches_mb),
+            },
             fetch: FetchLimits {
                 bytes: mib(source.max_mb),
                 files: source.max_files,

@@ -61,7 +61,7 @@ where
 }
 
 /// Objects that are looked for in one call, which has [`CALL`] for them: storage is asked for each.
-const LOOKED_FOR: usize = 2_000;
+pub const LOOKED_FOR: usize = 2_000;
 
 /// The contents that the account does not have yet.
 pub async fn missing(

@@ -65,6 +65,7 @@ class Fleet:
         # Nothing of another run is in these.
         self.name = f"bench-{secrets.token_hex(4)}"
         key = subprocess.run([self.gv, "config", "keygen"], stdout=subprocess.PIPE, check=True, text=True).stdout
+        sealing = subprocess.run([self.gv, "secrets", "keygen"], stdout=subprocess.PIPE, check=True, text=True).stdout
         self.settings = {
             "GV_DATABASE__URL": os.environ["GV_TEST_DATABASE_URL"],
             "GV_QUEUE__URL": with_query(os.environ["GV_TEST_QUEUE_URL"], queue=self.name),
@@ -73,6 +74,7 @@ class Fleet:
             "GV_BLOBS__ACCESS_KEY": os.environ.get("AWS_ACCESS_KEY_ID", ""),
             "GV_BLOBS__SECRET_KEY": os.environ.get("AWS_SECRET_ACCESS_KEY", ""),
             "GV_AUTH__SIGNING_KEYS": key.strip(),
+            "GV_SECRETS__KEYS": sealing.strip(),
             "GV_EDGE__PUBLIC_SCHEME": "http",
             "GV_EDGE__REDIS_MAX_KB": str(CACHED_KIB),
         } | {f"GV_{name}__LISTEN": "127.0.0.1:0" for name in ("API", "EDGE", "OPS")}

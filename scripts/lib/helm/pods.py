@@ -49,8 +49,8 @@ def secrets_by_role(all_of):
     """each role sees the secrets of the services that it speaks to, and no others"""
     blobs = {"GV_BLOBS__ACCESS_KEY", "GV_BLOBS__SECRET_KEY"}
     sees = {
-        "api": {"GV_DATABASE__URL", "GV_QUEUE__URL", "GV_CACHE__URL", "GV_AUTH__SIGNING_KEYS"} | blobs,
-        "worker": {"GV_DATABASE__URL", "GV_QUEUE__URL", "GV_CACHE__URL"} | blobs,
+        "api": {"GV_DATABASE__URL", "GV_QUEUE__URL", "GV_CACHE__URL", "GV_SECRETS__KEYS", "GV_AUTH__SIGNING_KEYS"} | blobs,
+        "worker": {"GV_DATABASE__URL", "GV_QUEUE__URL", "GV_CACHE__URL", "GV_SECRETS__KEYS"} | blobs,
         "edge": {"GV_CACHE__URL"} | blobs,
         "migrate": {"GV_DATABASE__URL"},
     }

@@ -8,17 +8,21 @@ use crate::adapters::database::dialect::{self, locked};
 use crate::adapters::database::fault::Fault;
 use crate::adapters::database::hosts::HostRow;
 use crate::adapters::database::leases;
+use crate::adapters::database::line;
 use crate::adapters::database::rows::{
     from_json, from_word, json, micros, number, parsed, parsed_if_any, time, word,
 };
 use crate::adapters::database::schema::{deployments, hosts, idempotency_keys, projects};
+use crate::adapters::database::sealed;
 use crate::adapters::database::{read, transact};
-use crate::domain::deployment::{Deployment, SourceRequest, State, StateName};
+use crate::domain::deployment::{BuildOptions, Deployment, SourceRequest, State, StateName};
+use crate::domain::digest::Digest;
 use crate::domain::host::HostRecord;
 use crate::domain::id::{DeploymentId, ProjectId, UserId};
-use crate::domain::secret::Secret;
+use crate::domain::sealing::SecretKeys;
 use crate::ports::deployments::{
-    Backlog, Claim, Deletion, DeploymentFilter, Deployments, IdempotencyKey, Renewal, Submitted,
+    Backlog, Claim, Deletion, DeploymentFilter, Deployments, IdempotencyKey, PlaceInLine, Renewal, Submitted,
+    Superseded,
 };
 use crate::ports::error::StoreError;
 use async_trait::async_trait;
@@ -43,6 +47,8 @@ pub(super) struct Submission {
     repo_url: String,
     reference: Option<String>,
     created_at: i64,
+    /// Left out where they are the ordinary ones.
+    options: Option<String>,
 }
 
 /// What became of it: written over by compare-and-set on the revision, which it does not hold.
@@ -60,7 +66,9 @@ pub(super) struct Progress {
     files: Option<i64>,
     bytes: Option<i64>,
     failure: Option<String>,
+    reason: Option<String>,
     reused: bool,
+    fingerprint: Option<String>,
     started_at: Option<i64>,
     steps: String,
 }
@@ -90,15 +98,19 @@ impl TryFrom<&Deployment> for Submission {
             repo_url: deployment.source.repo_url.to_string(),
             reference: deployment.source.reference.as_ref().map(ToString::to_string),
             created_at: micros(deployment.created_at),
+            options: Some(&deployment.options)
+                .filter(|options| **options != BuildOptions::default())
+                .map(json)
+                .transpose()?,
         })
     }
 }
 
-impl TryFrom<&Deployment> for Progress {
-    type Error = Fault;
-
-    fn try_from(deployment: &Deployment) -> Result<Self, Fault> {
+impl Progress {
+    /// As it is stored: variables and token sealed by `keys`.
+    pub(super) fn of(deployment: &Deployment, keys: &SecretKeys) -> Result<Self, Fault> {
         let count = |count: u64| i64::try_from(count).map_err(Fault::defect);
+        let mut cancellation = None;
         let (state_at, files, bytes, failure) = match &deployment.state {
             State::Queued => (None, None, None, None),
             State::Cloning { since } | State::Building { since } | State::Uploading { since } => {
@@ -108,30 +120,33 @@ impl TryFrom<&Deployment> for Progress {
                 (Some(*at), Some(count(*files)?), Some(count(*bytes)?), None)
             }
             State::Failed { at, failure } => (Some(*at), None, None, Some(json(failure)?)),
-            State::Canceled { at } => (Some(*at), None, None, None),
+            State::Canceled { at, reason } => {
+                cancellation = reason.as_ref().map(json).transpose()?;
+                (Some(*at), None, None, None)
+            }
         };
         // Nothing clones any more, so nothing needs it.
         let git_token = deployment.source.git_token.as_ref().filter(|_| !deployment.state.is_ended());
         Ok(Self {
             attempt: deployment.attempt.into(),
             losses: deployment.losses.into(),
-            git_token: git_token.map(|token| token.expose().to_owned()),
+            git_token: git_token.map(|token| sealed::token(deployment, token, keys)).transpose()?,
             settings: json(&deployment.settings)?,
-            env: json(&deployment.env)?,
+            env: sealed::env(deployment, keys)?,
             git_commit: deployment.commit.as_ref().map(json).transpose()?,
             state: deployment.state.name().word().to_owned(),
             state_at: state_at.map(micros),
             files,
             bytes,
             failure,
+            reason: cancellation,
             reused: deployment.reused,
+            fingerprint: deployment.fingerprint.map(|fingerprint| fingerprint.to_string()),
             started_at: deployment.started_at.map(micros),
             steps: json(&deployment.steps)?,
         })
     }
-}
 
-impl Progress {
     fn state(&self) -> Result<State, Fault> {
         let missing =
             |column| Fault::corrupt(format!("deployments.{column} is empty in state {}", self.state));
@@ -150,19 +165,25 @@ impl Progress {
                 let failure = self.failure.as_deref().ok_or_else(|| missing("failure"))?;
                 State::Failed { at: at()?, failure: from_json("deployments.failure", failure)? }
             }
-            StateName::Canceled => State::Canceled { at: at()? },
+            StateName::Canceled => {
+                let reason = self.reason.as_deref();
+                let reason = reason.map(|reason| from_json("deployments.reason", reason)).transpose()?;
+                State::Canceled { at: at()?, reason }
+            }
         })
     }
 }
 
-impl TryFrom<DeploymentRow> for Deployment {
-    type Error = Fault;
-
-    fn try_from(row: DeploymentRow) -> Result<Self, Fault> {
-        let DeploymentRow { seq, revision, cancel_requested, submission, progress } = row;
-        Ok(Self {
-            id: parsed("deployments.id", &submission.id)?,
-            account: parsed("deployments.account", &submission.account)?,
+impl DeploymentRow {
+    /// What the row says, variables and token opened by `keys`.
+    pub(super) fn read(self, keys: &SecretKeys) -> Result<Deployment, Fault> {
+        let Self { seq, revision, cancel_requested, submission, progress } = self;
+        let id = parsed("deployments.id", &submission.id)?;
+        let account = parsed("deployments.account", &submission.account)?;
+        let token = progress.git_token.as_deref();
+        Ok(Deployment {
+            id,
+            account,
             project: parsed("deployments.project", &submission.project)?,
             project_name: parsed("deployments.project_name", &submission.project_name)?,
             seq,
@@ -173,10 +194,16 @@ impl TryFrom<DeploymentRow> for Deployment {
             source: SourceRequest {
                 repo_url: parsed("deployments.repo_url", &submission.repo_url)?,
                 reference: parsed_if_any("deployments.reference", submission.reference.as_deref())?,
-                git_token: progress.git_token.as_deref().map(Secret::new),
+                git_token: token.map(|token| sealed::opened_token((account, id), token, keys)).transpose()?,
             },
             settings: from_json("deployments.settings", &progress.settings)?,
-            env: from_json("deployments.env", &progress.env)?,
+            env: sealed::opened_env((account, id), &progress.env, keys)?,
+            options: submission
+                .options
+                .as_deref()
+                .map(|options| from_json("deployments.options", options))
+                .transpose()?
+                .unwrap_or_default(),
             commit: progress
                 .git_commit
                 .as_deref()
@@ -185,6 +212,7 @@ impl TryFrom<DeploymentRow> for Deployment {
             state: progress.state()?,
             cancel_requested,
             reused: progress.reused,
+            fingerprint: parsed_if_any("deployments.fingerprint", progress.fingerprint.as_deref())?,
             created_at: time("deployments.created_at", submission.created_at)?,
             started_at: progress.started_at.map(|at| time("deployments.started_at", at)).transpose()?,
             steps: from_json("deployments.steps", &progress.steps)?,
@@ -198,6 +226,7 @@ impl Deployments for Database {
         &self,
         deployment: Deployment,
         key: Option<&IdempotencyKey>,
+        account_queued: u32,
     ) -> Result<Submitted, StoreError> {
         let (id, account) = (deployment.id.to_string(), deployment.account.to_string());
         let created_at = micros(deployment.created_at);
@@ -228,16 +257,33 @@ impl Deployments for Database {
                         .filter(deployments::id.nullable().eq_any(named))
                         .filter(deployments::account.eq(&account))
                         .select(DeploymentRow::as_select());
-                    return match same.first(conn).await.optional()? {
-                        Some(row) => Ok(Submitted::Repeated(row.try_into()?)),
+                    return match same.first::<DeploymentRow>(conn).await.optional()? {
+                        Some(row) => Ok(Submitted::Repeated(row.read(&self.keys)?)),
                         None => Ok(Submitted::KeyTaken),
                     };
                 }
             }
+            let queued = deployments::table
+                .filter(deployments::account.eq(&account).and(deployments::state.eq("queued")))
+                .select((deployments::project, deployments::target, deployments::reference));
+            let queued = queued.load::<(String, String, Option<String>)>(conn).await?;
+            let own = Submission::try_from(&deployment)?;
+            let others = queued.iter().filter(|(project, target, reference)| {
+                (project, target, reference) != (&own.project, &own.target, &own.reference)
+            });
+            let waiting = others.count() as u64;
+            if waiting >= u64::from(account_queued) {
+                // Rolled back by hand: the key is not to stay taken.
+                if let Some((key, _)) = &used_before {
+                    let row = idempotency_keys::table.find((&account, &key.key));
+                    diesel::delete(row).execute(conn).await?;
+                }
+                return Ok(Submitted::LineFull(waiting));
+            }
             // Whoever submits announces: the sweeper looks only when that was long ago.
             let values = (
                 Submission::try_from(&deployment)?,
-                Progress::try_from(&deployment)?,
+                Progress::of(&deployment, &self.keys)?,
                 deployments::revision.eq(deployment.revision),
                 deployments::cancel_requested.eq(deployment.cancel_requested),
                 deployments::announced_at.eq(dialect::now()),
@@ -245,13 +291,13 @@ impl Deployments for Database {
             let stored = diesel::insert_into(deployments::table)
                 .values(values)
                 .returning(DeploymentRow::as_returning())
-                .get_result(conn)
+                .get_result::<DeploymentRow>(conn)
                 .await?;
             if let Some((key, _)) = &used_before {
                 let row = idempotency_keys::table.find((&account, &key.key));
                 diesel::update(row).set(idempotency_keys::deployment.eq(&id)).execute(conn).await?;
             }
-            Ok(Submitted::New(stored.try_into()?))
+            Ok(Submitted::New(stored.read(&self.keys)?))
         })
     }
 
@@ -265,7 +311,8 @@ impl Deployments for Database {
             let query = deployments::table
                 .filter(deployments::id.eq(&id).and(deployments::account.eq(&account)))
                 .select(DeploymentRow::as_select());
-            query.first(conn).await.optional()?.map(Deployment::try_from).transpose()
+            let row = query.first::<DeploymentRow>(conn).await.optional()?;
+            row.map(|row| row.read(&self.keys)).transpose()
         })
     }
 
@@ -294,7 +341,8 @@ impl Deployments for Database {
             if let Some(before) = before {
                 query = query.filter(deployments::seq.lt(before));
             }
-            query.load(conn).await?.into_iter().map(Deployment::try_from).collect()
+            let rows = query.load::<DeploymentRow>(conn).await?;
+            rows.into_iter().map(|row| row.read(&self.keys)).collect()
         })
     }
 
@@ -312,17 +360,45 @@ impl Deployments for Database {
                 .filter(deployments::seq.lt(before))
                 .order(deployments::seq.desc())
                 .select(DeploymentRow::as_select());
-            query.first(conn).await.optional()?.map(Deployment::try_from).transpose()
+            let row = query.first::<DeploymentRow>(conn).await.optional()?;
+            row.map(|row| row.read(&self.keys)).transpose()
         })
     }
 
-    async fn queued_before(&self, seq: i64) -> Result<u64, StoreError> {
-        read!(self, "counting queued deployments", |conn| {
+    async fn find_built(
+        &self,
+        account: UserId,
+        project: ProjectId,
+        fingerprint: &Digest,
+    ) -> Result<Option<Deployment>, StoreError> {
+        let (account, project) = (account.to_string(), project.to_string());
+        let fingerprint = fingerprint.to_string();
+        read!(self, "looking for what was made of the same", |conn| {
             let query = deployments::table
-                .filter(leases::unfinished())
-                .filter(deployments::state.eq("queued").and(deployments::seq.lt(seq)));
-            number("count", query.count().get_result(conn).await?)
+                .filter(deployments::project.eq(&project).and(deployments::account.eq(&account)))
+                .filter(deployments::fingerprint.eq(&fingerprint).and(deployments::state.eq("ready")))
+                .order(deployments::seq.desc())
+                .select(DeploymentRow::as_select());
+            let row = query.first::<DeploymentRow>(conn).await.optional()?;
+            row.map(|row| row.read(&self.keys)).transpose()
         })
+    }
+
+    async fn places(&self, ids: &[DeploymentId]) -> Result<Vec<PlaceInLine>, StoreError> {
+        line::places(self, ids).await
+    }
+
+    async fn supersede(
+        &self,
+        newer: &Deployment,
+        running: bool,
+        now: OffsetDateTime,
+    ) -> Result<Superseded, StoreError> {
+        line::supersede(self, newer, running, now).await
+    }
+
+    async fn next_in_line(&self, account_builds: u32) -> Result<Option<DeploymentId>, StoreError> {
+        line::next_in_line(self, account_builds).await
     }
 
     async fn request_cancel(
@@ -375,8 +451,9 @@ impl Deployments for Database {
         worker: &str,
         lease: Duration,
         now: OffsetDateTime,
+        account_builds: u32,
     ) -> Result<Claim, StoreError> {
-        leases::claim(self, id, worker, lease, now).await
+        leases::claim(self, id, worker, (lease, now), account_builds).await
     }
 
     async fn renew(&self, id: DeploymentId, attempt: u32, lease: Duration) -> Result<Renewal, StoreError> {

@@ -1,5 +1,6 @@
 //! The words that SQLite and PostgreSQL say differently: the time now, and the locks on rows.
 
+use crate::adapters::database::{Database, Pools};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::BigInt;
@@ -17,6 +18,14 @@ pub(super) struct Moment {
 /// so that a lock which was waited for is not judged by the time before the wait.
 pub(super) fn now() -> Moment {
     Moment { offset_us: 0 }
+}
+
+/// [`now`] as text, for queries that are written as text.
+pub(super) fn now_text(db: &Database) -> &'static str {
+    match &db.pools {
+        Pools::Postgres { .. } => "(extract(epoch from clock_timestamp()) * 1000000)::bigint",
+        Pools::Sqlite { .. } => "CAST(round(unixepoch('subsec') * 1000) AS INTEGER) * 1000",
+    }
 }
 
 /// `ahead` from now.

@@ -11,7 +11,7 @@ use crate::adapters::database::deployments::{DeploymentRow, Progress};
 use crate::adapters::database::dialect::{self, locked, unlocked_only};
 use crate::adapters::database::fault::Fault;
 use crate::adapters::database::rows::{number, parsed};
-use crate::adapters::database::schema::deployments;
+use crate::adapters::database::schema::{deployments, users};
 use crate::adapters::database::{change, read, transact};
 use crate::domain::deployment::{Deployment, State, StateName};
 use crate::domain::id::{DeploymentId, UserId};
@@ -35,23 +35,35 @@ pub(super) async fn claim(
     db: &Database,
     id: DeploymentId,
     worker: &str,
-    lease: Duration,
-    now: OffsetDateTime,
+    (lease, now): (Duration, OffsetDateTime),
+    account_builds: u32,
 ) -> Result<Claim, StoreError> {
     let id = id.to_string();
     transact!(db, "taking a deployment", |conn| {
         let this = || deployments::table.filter(deployments::id.eq(&id));
+        let account = this().select(deployments::account).get_result::<String>(conn).await.optional()?;
+        let Some(account) = account else { return Ok(Claim::Over) };
+        // Those who claim for one account do so one after the other, so that none of them miscounts.
+        let owner = users::table.filter(users::id.eq(&account)).select(users::id);
+        locked(owner).get_result::<String>(conn).await?;
         // Locks the row for what follows. Asked apart from the row itself, since the compiler takes
         // a minute over the two in one.
         let query = locked(this().select(deployments::lease_until.gt(dialect::now())));
         let Some(held) = query.get_result::<bool>(conn).await.optional()? else { return Ok(Claim::Over) };
-        let row = this().select(DeploymentRow::as_select()).get_result(conn).await?;
-        let mut present = Deployment::try_from(row)?;
+        let row = this().select(DeploymentRow::as_select()).get_result::<DeploymentRow>(conn).await?;
+        let mut present = row.read(&db.keys)?;
         if present.state.is_ended() {
             return Ok(Claim::Over);
         }
         if held {
             return Ok(Claim::Held);
+        }
+        let running = deployments::table
+            .filter(unfinished())
+            .filter(deployments::account.eq(&account))
+            .filter(deployments::lease_until.gt(dialect::now()));
+        if running.count().get_result::<i64>(conn).await? >= i64::from(account_builds) {
+            return Ok(Claim::AccountBusy);
         }
         // Whoever had it went silent, be it under the same name: a build that kills its worker
         // each time must not be taken for ever.
@@ -62,7 +74,7 @@ pub(super) async fn claim(
         let taken = present.take(now).map_err(Fault::defect)?;
         let unchanged =
             deployments::table.filter(deployments::id.eq(&id).and(deployments::revision.eq(revision)));
-        let changes = (Progress::try_from(&taken)?, deployments::revision.eq(revision + 1));
+        let changes = (Progress::of(&taken, &db.keys)?, deployments::revision.eq(revision + 1));
         if diesel::update(unchanged).set(changes).execute(conn).await? == 0 {
             return Ok(Claim::Held);
         }
@@ -110,14 +122,15 @@ pub(super) async fn advance(db: &Database, next: &Deployment) -> Result<Option<D
         ));
         let written = diesel::update(unchanged)
             .set((
-                Progress::try_from(next)?,
+                Progress::of(next, &db.keys)?,
                 deployments::revision.eq(next.revision + 1),
                 // A stop that was asked for since this revision was read is not forgotten.
                 next.cancel_requested.then_some(deployments::cancel_requested.eq(true)),
                 released,
             ))
             .returning(DeploymentRow::as_returning());
-        written.get_result(conn).await.optional()?.map(Deployment::try_from).transpose()
+        let row = written.get_result::<DeploymentRow>(conn).await.optional()?;
+        row.map(|row| row.read(&db.keys)).transpose()
     })
 }
 
@@ -132,12 +145,12 @@ pub(super) async fn request_cancel(
         let own = deployments::table.filter(deployments::id.eq(&id).and(deployments::account.eq(&account)));
         let query = locked(own.select(DeploymentRow::as_select()));
         let Some(row) = query.get_result::<DeploymentRow>(conn).await.optional()? else { return Ok(None) };
-        let present = Deployment::try_from(row)?;
-        let row = match present.state {
+        let present = row.read(&db.keys)?;
+        let row: DeploymentRow = match present.state {
             State::Queued => {
                 let revision = present.revision;
                 let canceled = present.cancel(now).map_err(Fault::defect)?;
-                let changes = (Progress::try_from(&canceled)?, deployments::revision.eq(revision + 1));
+                let changes = (Progress::of(&canceled, &db.keys)?, deployments::revision.eq(revision + 1));
                 let canceled = diesel::update(own).set(changes).returning(DeploymentRow::as_returning());
                 canceled.get_result(conn).await?
             }
@@ -148,7 +161,7 @@ pub(super) async fn request_cancel(
             }
             State::Ready { .. } | State::Failed { .. } | State::Canceled { .. } => return Ok(Some(present)),
         };
-        Ok(Some(row.try_into()?))
+        Ok(Some(row.read(&db.keys)?))
     })
 }
 

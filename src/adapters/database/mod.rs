@@ -13,21 +13,26 @@ mod dialect;
 mod fault;
 mod hosts;
 mod leases;
+mod line;
 mod migrate;
 mod postgres;
 mod projects;
 mod rows;
 mod schema;
+mod sealed;
 mod sessions;
 mod sqlite;
 mod tokens;
 mod users;
+mod variables;
 
+use crate::domain::sealing::SecretKeys;
 use crate::ports::error::StoreError;
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::Pool;
 use fault::invalid_url;
 use std::fmt;
+use std::sync::Arc;
 
 /// A database and the connections to it. Made without touching it: it is connected to when it is
 /// first needed, and again after it was away.
@@ -36,6 +41,7 @@ use std::fmt;
 /// [`Unavailable`](crate::ports::error::StoreErrorKind::Unavailable) after a few seconds.
 pub struct Database {
     pools: Pools,
+    keys: Arc<SecretKeys>,
 }
 
 enum Pools {
@@ -59,7 +65,13 @@ impl Database {
         } else {
             return Err(invalid_url("must begin with sqlite: or postgres://"));
         };
-        Ok(Self { pools })
+        Ok(Self { pools, keys: Arc::default() })
+    }
+
+    /// Seals and opens variables and tokens by these keys. Without any, what has them can neither be
+    /// stored nor read.
+    pub fn with_keys(self, keys: Arc<SecretKeys>) -> Self {
+        Self { keys, ..self }
     }
 }
 

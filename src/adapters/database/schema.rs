@@ -67,6 +67,7 @@ table! {
         repo_url -> Text,
         reference -> Nullable<Text>,
         created_at -> BigInt,
+        options -> Nullable<Text>,
         revision -> BigInt,
         attempt -> BigInt,
         losses -> BigInt,
@@ -79,7 +80,9 @@ table! {
         files -> Nullable<BigInt>,
         bytes -> Nullable<BigInt>,
         failure -> Nullable<Text>,
+        reason -> Nullable<Text>,
         reused -> Bool,
+        fingerprint -> Nullable<Text>,
         started_at -> Nullable<BigInt>,
         steps -> Text,
         cancel_requested -> Bool,
@@ -88,6 +91,17 @@ table! {
         lease_until -> BigInt,
         // By the database's clock; 0: it is to be announced.
         announced_at -> BigInt,
+    }
+}
+
+table! {
+    project_variables (project, name, target) {
+        project -> Text,
+        name -> Text,
+        target -> Text,
+        value -> Text,
+        secret -> Bool,
+        updated_at -> BigInt,
     }
 }
 
@@ -119,3 +133,4 @@ table! {
 joinable!(refresh_tokens -> sessions (session));
 allow_tables_to_appear_in_same_query!(refresh_tokens, sessions);
 allow_tables_to_appear_in_same_query!(idempotency_keys, deployments);
+allow_tables_to_appear_in_same_query!(project_variables, projects);

@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 type Transport = http::Transport<GixHttp>;
 
 const MESSAGE_CHARS: usize = 500;
+const WHOLE_MESSAGE_CHARS: usize = 8_000;
 /// Commit and tags, which a pack holds besides files and folders.
 const OTHER_OBJECTS: u64 = 1_000;
 
@@ -62,6 +63,9 @@ pub(super) struct CheckedOut {
 /// What one repository's checkout came to.
 pub(super) struct Top {
     pub(super) commit: Commit,
+    root: ObjectId,
+    /// The commit's, whole.
+    message: String,
     default_branch: Option<String>,
     pub(super) modules: Vec<Module>,
 }
@@ -94,11 +98,13 @@ impl Job {
         let folder = folder.map_err(|error| disk_error(&error))?;
         let tree = folder.path().join("tree");
         let mut totals = Totals::default();
-        let top = self.fetch_tree(folder.path(), &tree, &mut totals)?;
-        self.fetch_modules(top.modules, folder.path(), &tree, &mut totals, 1)?;
+        let mut top = self.fetch_tree(folder.path(), &tree, &mut totals)?;
+        self.fetch_modules(std::mem::take(&mut top.modules), folder.path(), &tree, &mut totals, 1)?;
         let Totals { files, bytes, skipped: submodules, .. } = totals;
-        let (commit, default_branch) = (top.commit, top.default_branch);
-        Ok(CheckedOut { folder, tree, fetched: Fetched { commit, default_branch, files, bytes, submodules } })
+        let Top { commit, root, message, default_branch, .. } = top;
+        let fetched =
+            Fetched { commit, tree: root.to_string(), message, default_branch, files, bytes, submodules };
+        Ok(CheckedOut { folder, tree, fetched })
     }
 
     /// Fetches one repository and checks it out to `tree`, with its large files and without its
@@ -119,7 +125,7 @@ impl Job {
         let default_branch = offer.default_branch();
         let wanted = self.receive_wanted(session, &offer, &repository)?;
 
-        let (root, commit) = commit_and_tree(&repository, wanted, self.request.reference.as_ref())?;
+        let (root, commit, message) = commit_and_tree(&repository, wanted, self.request.reference.as_ref())?;
         let measured = tree::measure(&repository.objects, root, self.request.limits, &self.interrupt)?;
         self.check_out(&repository, root, &measured, tree)?;
         totals.files += measured.files;
@@ -129,7 +135,7 @@ impl Job {
         drop(repository);
         store.close().map_err(|error| disk_error(&error))?;
         self.fetch_large_files(pointers, tree, totals)?;
-        Ok(Top { commit, default_branch, modules })
+        Ok(Top { commit, root, message, default_branch, modules })
     }
 
     /// What this repository's requests have in common.
@@ -398,7 +404,7 @@ fn commit_and_tree(
     repository: &gix::Repository,
     wanted: Wanted,
     reference: Option<&GitRef>,
-) -> Result<(ObjectId, Commit), SourceError> {
+) -> Result<(ObjectId, Commit, String), SourceError> {
     let commit = repository
         .find_object(wanted.id)
         .ok()
@@ -410,8 +416,10 @@ fn commit_and_tree(
     };
     let broken = |_| SourceError::Invalid(format!("the commit {} is broken", commit.id));
     let root = commit.tree_id().map_err(broken)?.detach();
-    let message = first_line(commit.message_raw_sloppy());
-    Ok((root, Commit { id: commit.id.to_string(), message, branch: wanted.branch }))
+    let whole = commit.message_raw_sloppy();
+    let message = first_line(whole);
+    let whole = whole.to_str_lossy().chars().take(WHOLE_MESSAGE_CHARS).collect();
+    Ok((root, Commit { id: commit.id.to_string(), message, branch: wanted.branch }, whole))
 }
 
 /// The first line of a commit's message, as it may be shown.

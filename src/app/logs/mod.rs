@@ -13,16 +13,21 @@
 //! is out of reach while the stream is: the next attempt takes it in when the stream is back.
 //!
 //! Start with [`LogWriter`], then `App::read_log` in `reader`. `lines` is what a writer keeps,
-//! `sender` its task, `text` what a line goes through, `stored` the form of the object.
+//! `sender` its task, `text` and `mask` what a line goes through, `secrets` and `forms` what is hidden, `stored` the
+//! form of the object.
 
+mod forms;
 mod lines;
+mod mask;
 mod reader;
+mod secrets;
 mod sender;
 mod stored;
 mod text;
 mod writer;
 
 pub use reader::LogEvent;
+pub use secrets::{of_operator, of_project};
 pub use writer::{LogFull, LogWriter};
 
 use crate::app::App;

@@ -6,8 +6,8 @@
 use super::stored::{self, Found, StoredLog};
 use crate::app::App;
 use crate::app::deadline::{DATABASE, within};
-use crate::domain::deployment::Deployment;
-use crate::domain::log::LogLine;
+use crate::domain::deployment::{Deployment, State, StepName};
+use crate::domain::log::{LogLine, LogStream};
 use crate::ports::error::StoreError;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -59,6 +59,7 @@ impl App {
             woken: false,
             pause: SHORTEST_PAUSE,
             storage: StorageLooks::new(),
+            told: String::new(),
         };
         let next = |mut reader: Reader| async move {
             let event = reader.next().await.transpose()?;
@@ -103,6 +104,8 @@ struct Reader {
     woken: bool,
     pause: Duration,
     storage: StorageLooks,
+    /// Why it waits, as it was last told.
+    told: String,
 }
 
 /// When to look into storage for lines that the live stream does not give.
@@ -247,7 +250,7 @@ impl Reader {
         if self.woken || self.looked.elapsed() >= LOOK_EVERY {
             self.look().await?;
         }
-        if matches!(self.phase, Phase::Live) {
+        if matches!(self.phase, Phase::Live) && self.ready.is_empty() {
             self.wait().await;
         }
         Ok(())
@@ -263,6 +266,8 @@ impl Reader {
                 self.deployment = deployment;
                 if self.deployment.state.is_ended() {
                     self.open_stored().await?;
+                } else if self.deployment.state == State::Queued {
+                    self.tell_place().await;
                 }
             }
             Ok(None) => self.phase = Phase::End,
@@ -271,6 +276,35 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Tells a follower why it still waits, whenever that has changed. It is no line of the log: its number is
+    /// that of the line before, so that whoever comes back with it misses nothing.
+    async fn tell_place(&mut self) {
+        let id = [self.deployment.id];
+        let places = within(DATABASE, "looking at a place in line", self.app.database.places(&id)).await;
+        let Ok(Some(place)) = places.map(|places| places.first().copied()) else { return };
+        let most = self.app.policy.account_builds;
+        let text = if place.account_running >= u64::from(most) {
+            let running = match place.account_running {
+                1 => "1 deployment of this account is".to_owned(),
+                many => format!("{many} deployments of this account are"),
+            };
+            format!("Waiting: {running} already building (limit {most}); position {}.", place.position)
+        } else {
+            format!("Waiting for a worker: position {}.", place.position)
+        };
+        if text == self.told {
+            return;
+        }
+        self.told.clone_from(&text);
+        self.ready.push_back(LogLine {
+            seq: self.after,
+            time: self.app.clock.now(),
+            stream: LogStream::System,
+            step: StepName::Queue,
+            text,
+        });
     }
 
     async fn wait(&mut self) {

@@ -53,13 +53,16 @@ impl Sender {
         if !self.recalled {
             let _ = stop.run_until_cancelled(self.send_all()).await;
         }
-        while let Some(begun) = stop.run_until_cancelled(timeout(ASK_EVERY, self.log.begun.notified())).await
+        while let Some(begun) =
+            stop.run_until_cancelled(timeout(self.pause(), self.log.begun.notified())).await
         {
             if begun.is_ok() {
                 // A moment's lines go together; a build that prints much is sent without delay.
                 let gather = timeout(SEND_EVERY, self.log.hurry.notified());
                 let _ = stop.run_until_cancelled(gather).await;
             }
+            // A full log has said so, and whoever adds is told.
+            let _ = self.log.lines().release();
             let mut backoff = SEND_EVERY;
             while !self.send_all().await {
                 let meanwhile = async {
@@ -74,6 +77,12 @@ impl Sender {
         }
         // What is left, once: the object has it in any case.
         let _ = timeout(LAST_SENDING, self.send_all()).await;
+    }
+
+    /// Until there is something to do without anything new.
+    fn pause(&self) -> Duration {
+        let due = self.log.lines().next_due().map(|due| due.saturating_duration_since(Instant::now()));
+        due.map_or(ASK_EVERY, |due| due.min(ASK_EVERY))
     }
 
     /// Sends all that there is, or asks whether what was sent is still there. `false`: the stream

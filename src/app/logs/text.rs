@@ -1,67 +1,19 @@
-//! What a line of a build's output goes through before it is kept: split, cleaned, masked, cut.
+//! What a line of a build's output goes through before it is kept: split and cleaned, then masked (see
+//! [`super::mask`]), then cut.
 //!
 //! The output is a stranger's and ends on people's terminals: colours are kept, whatever else a
-//! terminal would obey is not. Start with [`Mask::lines`].
+//! terminal would obey is not. Start with [`lines`] and [`cut`].
 
 use crate::domain::log::LogLine;
-use aho_corasick::AhoCorasick;
-use std::collections::BTreeSet;
-use std::ops::Range;
 
-/// What stands for a hidden value.
-const HIDDEN: &str = "***";
-/// Shorter values are everywhere: hiding them would make a log unreadable and hide nothing.
-const LEAST_CHARS: usize = 4;
 /// A colour sequence is never longer.
 const LONGEST_COLOUR: usize = 40;
 
-/// The values that must not be seen.
-#[derive(Default)]
-pub(super) struct Mask {
-    values: BTreeSet<String>,
-    search: Option<AhoCorasick>,
-}
-
-impl Mask {
-    /// Hides these as well. Of a value with several lines each line is hidden, since a log has
-    /// no other.
-    pub(super) fn add(&mut self, secrets: impl IntoIterator<Item = String>) {
-        for secret in secrets {
-            let lines = secret.lines().map(|line| clean(line).trim().to_owned());
-            self.values.extend(lines.filter(|line| line.chars().count() >= LEAST_CHARS));
-        }
-        // It fails on more than gigabytes of values only; a build's variables are kilobytes.
-        self.search = AhoCorasick::new(&self.values).ok();
-    }
-
-    /// The lines of `text` as they are kept, none longer than [`LogLine::MAX_TEXT`]. A text
-    /// without any line break is one line, an empty one too.
-    pub(super) fn lines<'a>(&'a self, text: &'a str) -> impl Iterator<Item = String> + 'a {
-        let text = text.strip_suffix('\n').unwrap_or(text);
-        text.split('\n').flat_map(|line| cut(self.hide(clean(as_last_written(line)))))
-    }
-
-    fn hide(&self, line: String) -> String {
-        let Some(search) = &self.search else { return line };
-        // All places, overlapping ones too: of two values that overlap neither may show its end.
-        let mut places: Vec<Range<usize>> =
-            search.find_overlapping_iter(&line).map(|found| found.range()).collect();
-        if places.is_empty() {
-            return line;
-        }
-        places.sort_by_key(|place| place.start);
-        let mut shown = String::with_capacity(line.len());
-        let mut end = 0;
-        for place in places {
-            if place.start > end || (place.start == 0 && end == 0) {
-                shown.push_str(&line[end..place.start]);
-                shown.push_str(HIDDEN);
-            }
-            end = end.max(place.end);
-        }
-        shown.push_str(&line[end..]);
-        shown
-    }
+/// The lines of `text`, each without what a terminal would obey but for colours. A text without any line
+/// break is one line, an empty one too.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = String> {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.split('\n').map(|line| clean(as_last_written(line)))
 }
 
 /// What a terminal would show of a line that was written over from its beginning (a progress bar).
@@ -96,7 +48,7 @@ fn clean(line: &str) -> String {
 
 /// The length in bytes of the escape sequence that `text` begins with (ECMA-48, 5.3 to 5.6); of
 /// one that is malformed or cut off, that of its beginning.
-fn sequence(text: &str) -> usize {
+pub(super) fn sequence(text: &str) -> usize {
     let bytes = text.as_bytes();
     let run = |from: usize, range: std::ops::RangeInclusive<u8>| {
         from + bytes[from..].iter().take_while(|byte| range.contains(byte)).count()
@@ -128,7 +80,8 @@ fn is_colour(sequence: &str) -> bool {
     })
 }
 
-fn cut(line: String) -> Vec<String> {
+/// In pieces that are none longer than [`LogLine::MAX_TEXT`].
+pub(super) fn cut(line: String) -> Vec<String> {
     if line.len() <= LogLine::MAX_TEXT {
         return vec![line];
     }
@@ -151,13 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn lines(text: &str) -> Vec<String> {
-        Mask::default().lines(text).collect()
-    }
-
-    fn masked(secrets: &[&str], text: &str) -> String {
-        let mut mask = Mask::default();
-        mask.add(secrets.iter().map(|secret| (*secret).to_owned()));
-        mask.lines(text).collect::<Vec<_>>().join("\n")
+        super::lines(text).flat_map(cut).collect()
     }
 
     #[test]
@@ -191,39 +138,11 @@ mod tests {
         assert_eq!(lines(&"x".repeat(LogLine::MAX_TEXT)).len(), 1);
     }
 
-    #[test]
-    fn secrets_are_hidden_wherever_they_stand() {
-        assert_eq!(masked(&["hunter22"], "hunter22 is hunter22, ahunter22b"), "*** is ***, a***b");
-        assert_eq!(masked(&["hunter", "hunter22"], "hunter22!"), "***!");
-        assert_eq!(masked(&["abcdef", "defghi"], "<abcdefghi>"), "<***>");
-        assert_eq!(masked(&["abab"], "ababab"), "***");
-        assert_eq!(masked(&["one1", "two2"], "one1two2."), "***.");
-    }
-
-    #[test]
-    fn values_too_short_to_be_secrets_stay() {
-        assert_eq!(masked(&["abc", "", "  \n"], "abc  def"), "abc  def");
-    }
-
-    #[test]
-    fn each_line_of_a_secret_is_hidden() {
-        assert_eq!(masked(&["-----BEGIN\n  c2VjcmV0\n"], "key:\nc2VjcmV0\n-----BEGIN"), "key:\n***\n***");
-    }
-
-    #[test]
-    fn a_secret_at_the_place_of_a_cut_is_hidden_all_the_same() {
-        let text = format!("{}hunter22", "x".repeat(LogLine::MAX_TEXT - 3));
-        assert!(!masked(&["hunter22"], &text).replace('\n', "").contains("hunter"));
-    }
-
     proptest! {
         #[test]
-        fn whatever_comes_in_is_clean_short_and_keeps_no_secret(text in ".{0,200}|[\u{1b}\\[\\]m0-9;\n\r\tab]{0,200}") {
-            let mut mask = Mask::default();
-            mask.add(["ab12".to_owned(), "12ab".to_owned()]);
-            for line in mask.lines(&text) {
+        fn whatever_comes_in_is_clean_and_short(text in ".{0,200}|[\u{1b}\\[\\]m0-9;\n\r\tab]{0,200}") {
+            for line in lines(&text) {
                 prop_assert!(line.len() <= LogLine::MAX_TEXT);
-                prop_assert!(!line.contains("ab12") && !line.contains("12ab"));
                 let kept = |c: char| matches!(c, '\t' | '\x1b') || !c.is_control();
                 prop_assert!(line.chars().all(kept));
             }

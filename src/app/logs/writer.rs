@@ -5,9 +5,10 @@
 //! costs a line. Start with [`LogWriter`]; [`super::sender`] is its task.
 
 use super::lines::Lines;
+use super::mask::Mask;
+use super::secrets;
 use super::sender::{self, Sender};
 use super::stored::{self, Found};
-use super::text::Mask;
 use crate::app::App;
 use crate::app::deadline::{COURTESY, STORED_LOG, within};
 use crate::domain::deployment::{Deployment, StepName};
@@ -72,7 +73,7 @@ impl LogWriter {
 
     /// A text without control characters and secrets, as the log shows it.
     pub fn masked(&self, text: &str) -> String {
-        self.log.lines().mask.lines(text).collect::<Vec<_>>().join("\n")
+        self.log.lines().mask.whole(text)
     }
 
     /// Stores the whole log as an object and closes the live stream. To be called before the
@@ -99,16 +100,16 @@ impl LogWriter {
 
 impl App {
     /// A writer for the attempt that holds `deployment`; lines of earlier attempts stay before it.
-    /// Its Git token is masked from the start. Must be called within the asynchronous runtime.
+    /// Its Git token and the variables of its request are masked from the start. Must be called within the asynchronous runtime.
     pub fn log_writer(self: &Arc<Self>, deployment: &Deployment) -> LogWriter {
         let mut mask = Mask::default();
-        mask.add(deployment.source.git_token.as_ref().map(|token| token.expose().to_owned()));
+        mask.add(secrets::of_request(deployment));
         let stop = CancellationToken::new();
         let log = Arc::new(AttemptLog {
             app: Arc::clone(self),
             id: deployment.id,
             attempt: deployment.attempt,
-            lines: Mutex::new(Lines::new(mask, self.policy.log_bytes)),
+            lines: Mutex::new(Lines::new(mask, self.policy.log_bytes, LogLine::base(deployment.attempt))),
             begun: Notify::new(),
             hurry: Notify::new(),
             stop: stop.clone(),
@@ -126,9 +127,8 @@ impl AttemptLog {
     }
 
     fn add(&self, step: StepName, stream: LogStream, text: &str) -> Result<(), LogFull> {
-        let base = LogLine::base(self.attempt);
         let mut lines = self.lines();
-        let added = lines.add(base, || self.app.clock.now(), (step, stream, text));
+        let added = lines.add(|| self.app.clock.now(), (step, stream, text));
         let unsent = lines.count_unsent();
         drop(lines);
         self.begun.notify_one();
@@ -140,7 +140,7 @@ impl AttemptLog {
 
     /// No line is taken from here on; those that were are sent, if they can be soon.
     async fn stop_sending(&self) {
-        self.lines().closed = true;
+        self.lines().close();
         self.stop.cancel();
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut sender) = sender

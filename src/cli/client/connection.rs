@@ -81,6 +81,11 @@ impl Deployment {
         matches!(self.state.as_str(), "ready" | "failed" | "canceled")
     }
 
+    /// There was nothing to build, and that is well.
+    pub fn is_skipped(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| error.code == "skipped")
+    }
+
     pub fn text(&self, key: &str) -> &str {
         self.rest.get(key).and_then(Value::as_str).unwrap_or_default()
     }
@@ -159,6 +164,11 @@ impl Connection {
         read(self.send(request).await?).await
     }
 
+    pub async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &Value) -> anyhow::Result<T> {
+        let request = self.request(Method::PUT, path)?.header("content-type", "application/json");
+        read(self.send(request.body(body.to_string())).await?).await
+    }
+
     /// For calls that answer with nothing.
     pub async fn post_empty(&self, path: &[&str], body: &Value) -> anyhow::Result<()> {
         let request = self.request(Method::POST, path)?.header("content-type", "application/json");
@@ -167,6 +177,14 @@ impl Connection {
 
     pub async fn delete(&self, path: &[&str]) -> anyhow::Result<()> {
         self.send(self.request(Method::DELETE, path)?).await.map(drop)
+    }
+
+    pub async fn delete_with(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<()> {
+        let mut url = self.url(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(self.authorised(self.client.delete(url))).await.map(drop)
     }
 
     /// The log after number `after`; with `follow` until the deployment has ended.

@@ -26,6 +26,12 @@ pub struct DeployArgs {
     /// Return once the deployment is accepted, not when it is ready.
     #[arg(long)]
     pub no_wait: bool,
+    /// Build even where the same was built before, and where it would be skipped.
+    #[arg(long)]
+    pub force: bool,
+    /// Build without what earlier builds left in caches.
+    #[arg(long)]
+    pub no_cache: bool,
     #[command(flatten)]
     pub client: ClientArgs,
 }
@@ -55,6 +61,11 @@ pub async fn deploy(config: &ConfigArgs, args: &DeployArgs) -> anyhow::Result<Ex
 fn request(args: &DeployArgs, repo_url: &str) -> Value {
     let production = args.prod || args.reference.is_none();
     let mut body = json!({"repo_url": repo_url, "target": if production { "production" } else { "preview" }});
+    for (key, wanted) in [("force", args.force), ("no_cache", args.no_cache)] {
+        if wanted {
+            body[key] = true.into();
+        }
+    }
     for (key, value) in [("ref", &args.reference), ("project", &args.project)] {
         if let Some(value) = value {
             body[key] = value.as_str().into();
@@ -96,10 +107,10 @@ async fn finish(
     args: &DeployArgs,
     deployment: &Deployment,
 ) -> anyhow::Result<ExitCode> {
-    let failed = matches!(deployment.state.as_str(), "failed" | "canceled");
+    let failed = matches!(deployment.state.as_str(), "failed" | "canceled") && !deployment.is_skipped();
     if args.client.json {
         print(serde_json::to_string(deployment)?)?;
-    } else if !failed {
+    } else if !failed && !deployment.is_skipped() {
         print(address(connection, deployment).await?)?;
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -5,6 +5,7 @@
 
 pub mod connection;
 mod deploy;
+mod env;
 mod explain;
 mod follow;
 mod session;
@@ -49,6 +50,9 @@ pub enum ClientCommand {
     Logs(show::LogsArgs),
     /// Tell which rule or file answers a request, and why the others did not.
     Explain(explain::ExplainArgs),
+    /// List, set and delete a project's variables.
+    #[command(subcommand)]
+    Env(env::EnvCommand),
     /// Stop a deployment that has not ended.
     Cancel(show::OneArgs),
     /// Open a deployment in the browser.
@@ -71,6 +75,7 @@ pub fn run(config: &ConfigArgs, command: ClientCommand) -> anyhow::Result<ExitCo
             ClientCommand::Inspect(args) => show::inspect(config, &args).await,
             ClientCommand::Logs(args) => show::logs(config, &args).await,
             ClientCommand::Explain(args) => explain::explain(config, &args).await,
+            ClientCommand::Env(command) => env::run(config, &command).await,
             ClientCommand::Cancel(args) => show::cancel(config, &args).await,
             ClientCommand::Open(args) => show::open(config, &args).await,
             ClientCommand::Promote(args) => show::promote(config, &args).await,

@@ -12,10 +12,13 @@ mod going_live;
 mod isolation;
 mod operations;
 mod pointers;
+mod queue;
+mod reuse;
 mod routing;
 mod sandbox;
 mod sharing;
 mod toolchains;
+mod variables;
 
 use super::support::git::{GitServer, Repository, borrowed, built_by};
 use super::support::gv::{Gv, Settings};

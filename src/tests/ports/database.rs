@@ -7,11 +7,13 @@ mod accounts;
 mod deployments;
 mod hosts;
 mod leases;
+mod line;
 mod projects;
 mod schema;
+mod variables;
 
 use gv::domain::account::{Email, User};
-use gv::domain::deployment::{Deployment, SourceRequest, State, Target};
+use gv::domain::deployment::{BuildOptions, Deployment, SourceRequest, State, Target};
 use gv::domain::digest::Digest;
 use gv::domain::host::{HostClaim, HostKind, Hostname};
 use gv::domain::id::{DeploymentId, ProjectId, UserId};
@@ -39,6 +41,8 @@ use contracts_of_two;
 
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(600);
+/// Of builds or of what waits: no limit.
+const ANY: u32 = u32::MAX;
 /// Over as soon as it was given.
 const OVER: Duration = Duration::ZERO;
 
@@ -108,10 +112,12 @@ fn deployment(project: &Project) -> Deployment {
         },
         settings: BuildSettings::default(),
         env: Variables::default(),
+        options: BuildOptions::default(),
         commit: None,
         state: State::Queued,
         cancel_requested: false,
         reused: false,
+        fingerprint: None,
         created_at: now(),
         started_at: None,
         steps: Vec::new(),
@@ -130,14 +136,14 @@ async fn account(db: &dyn Database, name: &str) -> Project {
 }
 
 async fn submit(db: &dyn Database, deployment: Deployment) -> Deployment {
-    match db.submit(deployment, None).await.unwrap() {
+    match db.submit(deployment, None, ANY).await.unwrap() {
         Submitted::New(deployment) => deployment,
         other => panic!("{other:?}"),
     }
 }
 
 async fn take(db: &dyn Database, deployment: &Deployment, worker: &str, lease: Duration) -> Deployment {
-    match db.claim(deployment.id, worker, lease, now()).await.unwrap() {
+    match db.claim(deployment.id, worker, lease, now(), ANY).await.unwrap() {
         Claim::Taken(taken) => *taken,
         other => panic!("{other:?}"),
     }

@@ -4,11 +4,17 @@
 //! Start with [`fresh_url`], or with [`fresh`] for one that has its tables.
 
 use gv::adapters::database::Database;
+use gv::domain::sealing::SecretKeys;
+use gv::domain::secret::Secret;
 use gv::ports::database::Schema;
 use rand::Rng;
+use std::sync::Arc;
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 use url::Url;
+
+/// The key of every test's installation.
+pub const SECRET_KEY: &str = "gvs1.test.AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
 /// An empty database, which is gone when this is dropped.
 pub struct TestDatabase {
@@ -24,8 +30,19 @@ enum Place {
 impl TestDatabase {
     /// Another connection to it, as another process has.
     pub fn connect(&self) -> Database {
-        Database::connect(&self.url).unwrap()
+        Database::connect(&self.url).unwrap().with_keys(keys())
     }
+
+    /// One that seals and opens by these keys.
+    pub fn connect_by(&self, keys: &[&str]) -> Database {
+        let keys: Vec<Secret> = keys.iter().map(|key| Secret::new(*key)).collect();
+        Database::connect(&self.url).unwrap().with_keys(Arc::new(SecretKeys::parse(&keys).unwrap()))
+    }
+}
+
+/// What all connections of tests seal by.
+pub fn keys() -> Arc<SecretKeys> {
+    Arc::new(SecretKeys::parse(&[Secret::new(SECRET_KEY)]).unwrap())
 }
 
 /// An empty database without tables.

@@ -285,6 +285,7 @@ fn base(services: &Services, git: &GitServer) -> Settings {
         .set("GV_QUEUE__URL", services.queue.url_by_way_of(services.rabbit.address()))
         .set("GV_CACHE__URL", format!("redis://{}/0", services.redis.address()))
         .set("GV_BLOBS__URL", services.blobs_through(&services.s3))
+        .set("GV_SECRETS__KEYS", super::database::SECRET_KEY)
         .set("GV_AUTH__SIGNING_KEYS", String::from_utf8(keygen.stdout).unwrap().trim())
         .set("GV_AUTH__ATTEMPTS_PER_MIN", "1000")
         .set("GV_WORKER__LEASE_S", LEASE.as_secs())

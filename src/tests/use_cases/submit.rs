@@ -87,7 +87,9 @@ async fn of_twelve_submissions_with_one_key_one_is_stored() {
         match submitted.unwrap() {
             Submitted::New(deployment) => new.push(deployment),
             Submitted::Repeated(deployment) => repeated.push(deployment),
-            Submitted::KeyTaken => panic!("it is the same request"),
+            other @ (Submitted::KeyTaken | Submitted::LineFull(_)) => {
+                panic!("it is the same request: {other:?}")
+            }
         }
     }
     assert_eq!((new.len(), repeated.len()), (1, 11));
@@ -116,14 +118,14 @@ async fn redeploying_submits_the_same_again() {
     };
     let first = gv.deploy(first).await;
     let token = Some(Secret::new("token-2"));
-    let again = gv.app.redeploy(gv.account, first.id, token.clone(), None).await.unwrap();
+    let again = gv.app.redeploy(gv.account, first.id, token.clone(), false, None).await.unwrap();
     let Some(Submitted::New(again)) = again else { panic!("not submitted: {again:?}") };
     assert_ne!(again.id, first.id);
     assert_eq!((again.project, again.target, &again.commit), (first.project, Target::Preview, &None));
     assert_eq!(again.source.reference, first.source.reference);
     assert_eq!(again.source.git_token, token);
     let stranger = new_account(&*gv.database, "bob@example.com").await;
-    assert_eq!(gv.app.redeploy(stranger, first.id, None, None).await.unwrap(), None);
+    assert_eq!(gv.app.redeploy(stranger, first.id, None, false, None).await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

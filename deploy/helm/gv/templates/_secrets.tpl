@@ -54,6 +54,16 @@ into the cluster (helm template, Argo CD) each rendering draws new ones: give th
 {{- $signing = printf "gvk1.%s.%s" (randAlphaNum 8) $seed -}}
 {{- end -}}
 {{- $_ := set $keys "GV_AUTH__SIGNING_KEYS" $signing -}}
+{{- $sealing := join "," $given.secretKeys -}}
+{{- if not $sealing -}}
+{{- $sealing = dig "data" "GV_SECRETS__KEYS" "" (lookup "v1" "Secret" .Release.Namespace $name) | b64dec -}}
+{{- end -}}
+{{- if not $sealing -}}
+{{- /* As `gv secrets keygen` makes them. */ -}}
+{{- $seed := randBytes 32 | replace "+" "-" | replace "/" "_" | trimSuffix "=" -}}
+{{- $sealing = printf "gvs1.%s.%s" (randAlphaNum 8) $seed -}}
+{{- end -}}
+{{- $_ := set $keys "GV_SECRETS__KEYS" $sealing -}}
 {{- $_ := set .Values "_secrets" (dict "keys" $keys "services" $passwords) -}}
 {{- end -}}
 {{- end -}}
@@ -66,9 +76,9 @@ into the cluster (helm template, Argo CD) each rendering draws new ones: give th
 {{/* dict role: which keys of the Secret it may see. The table in the design, in environment variables. */}}
 {{- define "gv.keysOf" -}}
 {{- if eq .role "api" -}}
-GV_DATABASE__URL GV_QUEUE__URL GV_CACHE__URL GV_BLOBS__ACCESS_KEY GV_BLOBS__SECRET_KEY GV_AUTH__SIGNING_KEYS
+GV_DATABASE__URL GV_QUEUE__URL GV_CACHE__URL GV_BLOBS__ACCESS_KEY GV_BLOBS__SECRET_KEY GV_SECRETS__KEYS GV_AUTH__SIGNING_KEYS
 {{- else if eq .role "worker" -}}
-GV_DATABASE__URL GV_QUEUE__URL GV_CACHE__URL GV_BLOBS__ACCESS_KEY GV_BLOBS__SECRET_KEY
+GV_DATABASE__URL GV_QUEUE__URL GV_CACHE__URL GV_BLOBS__ACCESS_KEY GV_BLOBS__SECRET_KEY GV_SECRETS__KEYS
 {{- else if eq .role "edge" -}}
 GV_CACHE__URL GV_BLOBS__ACCESS_KEY GV_BLOBS__SECRET_KEY
 {{- else if eq .role "migrate" -}}

@@ -25,8 +25,8 @@ contracts_of_two! {
 
 mod contracts {
     use crate::ports::database::{
-        LONG, account, advance, claim, commit, deployment, digest, host, now, production, ready, seconds,
-        submit, take,
+        ANY, LONG, account, advance, claim, commit, deployment, digest, host, now, production, ready,
+        seconds, submit, take,
     };
     use futures_util::future::join_all;
     use gv::domain::deployment::{Deployment, Failure, FailureCode, SourceRequest, State, StateName, Target};
@@ -146,8 +146,6 @@ mod contracts {
         assert_eq!(found(filter(StateName::Canceled)).await, [cancelled]);
         assert_eq!(found(filter(StateName::Queued)).await.len(), 4);
         assert_eq!(found(DeploymentFilter { project: Some(other.id), state: None }).await, []);
-        assert_eq!(db.queued_before(submitted[0].seq).await.unwrap(), 7, "of any account");
-        assert_eq!(db.queued_before(submitted[4].seq).await.unwrap(), 0);
     }
 
     pub(super) async fn the_deployment_before_is_the_newest_ready_production_one(
@@ -176,11 +174,11 @@ mod contracts {
         _: &dyn Database,
     ) {
         let blog = account(db, "blog").await;
-        let first = db.submit(deployment(&blog), Some(&key("a"))).await.unwrap();
+        let first = db.submit(deployment(&blog), Some(&key("a")), ANY).await.unwrap();
         let Submitted::New(first) = first else { panic!("{first:?}") };
-        let repeated = db.submit(deployment(&blog), Some(&key("a"))).await.unwrap();
+        let repeated = db.submit(deployment(&blog), Some(&key("a")), ANY).await.unwrap();
         assert_eq!(repeated, Submitted::Repeated(first.clone()));
-        assert_eq!(db.submit(deployment(&blog), Some(&key("b"))).await.unwrap(), Submitted::KeyTaken);
+        assert_eq!(db.submit(deployment(&blog), Some(&key("b")), ANY).await.unwrap(), Submitted::KeyTaken);
         assert_eq!(list(db, &blog).await, [first]);
         submit(db, deployment(&blog)).await;
     }
@@ -188,7 +186,7 @@ mod contracts {
     pub(super) async fn a_key_is_its_accounts_own(db: &dyn Database, _: &dyn Database) {
         for name in ["blog", "other"] {
             let project = account(db, name).await;
-            let submitted = db.submit(deployment(&project), Some(&key("a"))).await.unwrap();
+            let submitted = db.submit(deployment(&project), Some(&key("a")), ANY).await.unwrap();
             assert!(matches!(submitted, Submitted::New(_)), "{submitted:?}");
         }
     }
@@ -197,22 +195,22 @@ mod contracts {
         let blog = account(db, "blog").await;
         let later =
             |hours: i64| Deployment { created_at: now() + seconds(hours * 3_600), ..deployment(&blog) };
-        let first = db.submit(later(0), Some(&key("a"))).await.unwrap();
+        let first = db.submit(later(0), Some(&key("a")), ANY).await.unwrap();
         let Submitted::New(first) = first else { panic!("{first:?}") };
-        let within = db.submit(later(23), Some(&key("a"))).await.unwrap();
+        let within = db.submit(later(23), Some(&key("a")), ANY).await.unwrap();
         assert_eq!(within, Submitted::Repeated(first));
-        let after = db.submit(later(24), Some(&key("b"))).await.unwrap();
+        let after = db.submit(later(24), Some(&key("b")), ANY).await.unwrap();
         let Submitted::New(after) = after else { panic!("{after:?}") };
-        assert_eq!(db.submit(later(25), Some(&key("b"))).await.unwrap(), Submitted::Repeated(after));
+        assert_eq!(db.submit(later(25), Some(&key("b")), ANY).await.unwrap(), Submitted::Repeated(after));
     }
 
     pub(super) async fn a_key_whose_deployment_was_deleted_stays_taken(db: &dyn Database, _: &dyn Database) {
         let blog = account(db, "blog").await;
-        let first = db.submit(deployment(&blog), Some(&key("a"))).await.unwrap();
+        let first = db.submit(deployment(&blog), Some(&key("a")), ANY).await.unwrap();
         let Submitted::New(first) = first else { panic!("{first:?}") };
         db.request_cancel(blog.account, first.id, now()).await.unwrap();
         assert_eq!(db.delete_deployment(blog.account, first.id).await.unwrap(), Deletion::Deleted(vec![]));
-        assert_eq!(db.submit(deployment(&blog), Some(&key("a"))).await.unwrap(), Submitted::KeyTaken);
+        assert_eq!(db.submit(deployment(&blog), Some(&key("a")), ANY).await.unwrap(), Submitted::KeyTaken);
         assert_eq!(list(db, &blog).await, []);
     }
 
@@ -221,7 +219,7 @@ mod contracts {
         let key = key("a");
         let submissions = [one, two].into_iter().cycle().take(12).map(|db| {
             let id = gv::domain::id::DeploymentId::new(now(), &mut rand::rng());
-            db.submit(Deployment { id, ..submission.clone() }, Some(&key))
+            db.submit(Deployment { id, ..submission.clone() }, Some(&key), ANY)
         });
         let done: Vec<_> = join_all(submissions).await.into_iter().map(Result::unwrap).collect();
         let new: Vec<_> = done.iter().filter(|done| matches!(done, Submitted::New(_))).collect();
@@ -245,7 +243,7 @@ mod contracts {
         two: &dyn Database,
     ) {
         let blog = account(one, "blog").await;
-        one.submit(deployment(&blog), Some(&key("a"))).await.unwrap();
+        one.submit(deployment(&blog), Some(&key("a")), ANY).await.unwrap();
         let later = Deployment { created_at: now() + time::Duration::days(2), ..deployment(&blog) };
         let new = race(one, two, &later).await;
         assert_eq!(list(one, &blog).await.len(), 2);
@@ -259,9 +257,9 @@ mod contracts {
         let blog = account(db, "blog").await;
         let gone = db.delete_project(blog.account, &blog.name).await.unwrap();
         assert!(matches!(gone, ProjectDeletion::Deleted { .. }), "{gone:?}");
-        assert!(db.submit(deployment(&blog), Some(&key("a"))).await.is_err());
+        assert!(db.submit(deployment(&blog), Some(&key("a")), ANY).await.is_err());
         let again = db.insert_project(blog.clone(), &production("blog")).await.unwrap();
-        let submitted = db.submit(deployment(&again), Some(&key("a"))).await.unwrap();
+        let submitted = db.submit(deployment(&again), Some(&key("a")), ANY).await.unwrap();
         assert!(matches!(submitted, Submitted::New(_)), "the key was not used up: {submitted:?}");
     }
 
@@ -271,7 +269,7 @@ mod contracts {
         queued.source.git_token = Some(Secret::new("token"));
         let queued = submit(db, queued).await;
         let cancelled = db.request_cancel(blog.account, queued.id, now()).await.unwrap().unwrap();
-        assert_eq!(cancelled.state, State::Canceled { at: now() });
+        assert_eq!(cancelled.state, State::Canceled { at: now(), reason: None });
         assert_eq!(cancelled.source.git_token, None);
         assert_eq!(cancelled.revision, queued.revision + 1);
         assert_eq!(db.find_deployment(blog.account, queued.id).await.unwrap(), Some(cancelled));
@@ -292,7 +290,7 @@ mod contracts {
         let building = advance(one, taken.build(now(), commit()).unwrap()).await;
         assert!(building.cancel_requested, "the holder's write did not know of it and keeps it");
         let ended = advance(one, building.cancel(now()).unwrap()).await;
-        assert_eq!(ended.state, State::Canceled { at: now() });
+        assert_eq!(ended.state, State::Canceled { at: now(), reason: None });
     }
 
     pub(super) async fn an_ended_deployment_stays_as_it_is_when_cancelled(

@@ -21,7 +21,7 @@ contracts_of_two! {
 
 mod contracts {
     use crate::ports::database::{
-        LONG, OVER, account, advance, commit, deployment, now, ready, submit, take,
+        ANY, LONG, OVER, account, advance, commit, deployment, now, ready, submit, take,
     };
     use futures_util::future::join_all;
     use gv::domain::deployment::{Deployment, Failure, FailureCode, State, StateName};
@@ -40,12 +40,12 @@ mod contracts {
     async fn race(one: &dyn Database, two: &dyn Database, id: DeploymentId) -> Deployment {
         let workers: Vec<_> = (0..10).map(|i| format!("worker{i}")).collect();
         let claims = workers.iter().zip([one, two].into_iter().cycle());
-        let claims = join_all(claims.map(|(worker, db)| db.claim(id, worker, LONG, now()))).await;
+        let claims = join_all(claims.map(|(worker, db)| db.claim(id, worker, LONG, now(), ANY))).await;
         let mut taken = Vec::new();
         for claim in claims {
             match claim.unwrap() {
                 Claim::Taken(deployment) => taken.push(*deployment),
-                Claim::Held => {}
+                Claim::Held | Claim::AccountBusy => {}
                 Claim::Over => panic!("it has not ended"),
             }
         }
@@ -66,12 +66,12 @@ mod contracts {
     ) {
         let waiting = queued(db).await;
         let taken = take(db, &waiting, "ada", LONG).await;
-        assert_eq!(db.claim(waiting.id, "eve", LONG, now()).await.unwrap(), Claim::Held);
-        assert_eq!(db.claim(waiting.id, "ada", LONG, now()).await.unwrap(), Claim::Held);
+        assert_eq!(db.claim(waiting.id, "eve", LONG, now(), ANY).await.unwrap(), Claim::Held);
+        assert_eq!(db.claim(waiting.id, "ada", LONG, now(), ANY).await.unwrap(), Claim::Held);
         advance(db, taken.cancel(now()).unwrap()).await;
-        assert_eq!(db.claim(waiting.id, "eve", LONG, now()).await.unwrap(), Claim::Over);
+        assert_eq!(db.claim(waiting.id, "eve", LONG, now(), ANY).await.unwrap(), Claim::Over);
         let unknown = DeploymentId::new(now(), &mut rand::rng());
-        assert_eq!(db.claim(unknown, "eve", LONG, now()).await.unwrap(), Claim::Over);
+        assert_eq!(db.claim(unknown, "eve", LONG, now(), ANY).await.unwrap(), Claim::Over);
     }
 
     pub(super) async fn a_lease_that_ran_out_is_taken_over_and_counted_as_a_loss(
@@ -83,9 +83,9 @@ mod contracts {
         let building = advance(one, first.build(now(), commit()).unwrap()).await;
         // As a sweeper would, until the database says that the lease is over.
         let taken = loop {
-            match two.claim(waiting.id, "eve", LONG, now()).await.unwrap() {
+            match two.claim(waiting.id, "eve", LONG, now(), ANY).await.unwrap() {
                 Claim::Taken(taken) => break *taken,
-                Claim::Held => tokio::time::sleep(Duration::from_millis(10)).await,
+                Claim::Held | Claim::AccountBusy => tokio::time::sleep(Duration::from_millis(10)).await,
                 Claim::Over => panic!("it has not ended"),
             }
         };
@@ -123,7 +123,7 @@ mod contracts {
         let late = take(db, &waiting, "ada", OVER).await;
         let renewed = db.renew(late.id, late.attempt, LONG).await.unwrap();
         assert_eq!(renewed, Renewal::Held { cancel_requested: false });
-        assert_eq!(db.claim(late.id, "eve", LONG, now()).await.unwrap(), Claim::Held);
+        assert_eq!(db.claim(late.id, "eve", LONG, now(), ANY).await.unwrap(), Claim::Held);
     }
 
     pub(super) async fn renewing_keeps_others_away_and_does_not_disturb_the_holders_writes(
@@ -139,7 +139,11 @@ mod contracts {
         taken = advance(one, taken.build(now(), commit()).unwrap()).await;
         two.renew(taken.id, taken.attempt, LONG).await.unwrap();
         taken = advance(one, taken.upload(now()).unwrap()).await;
-        assert_eq!(two.claim(taken.id, "eve", LONG, now()).await.unwrap(), Claim::Held, "a write keeps it");
+        assert_eq!(
+            two.claim(taken.id, "eve", LONG, now(), ANY).await.unwrap(),
+            Claim::Held,
+            "a write keeps it"
+        );
     }
 
     pub(super) async fn of_writes_from_one_revision_one_is_done(one: &dyn Database, two: &dyn Database) {
@@ -232,7 +236,7 @@ mod contracts {
         assert_eq!(db.renew(held[0].id, held[0].attempt, LONG).await.unwrap(), Renewal::Lost);
         assert_eq!(db.take_unannounced(LONG, 10).await.unwrap(), [held[0].id, held[1].id]);
         assert_eq!(take(db, &held[0], "eve", LONG).await.losses, 1);
-        assert_eq!(db.claim(held[2].id, "ada", LONG, now()).await.unwrap(), Claim::Held);
+        assert_eq!(db.claim(held[2].id, "ada", LONG, now(), ANY).await.unwrap(), Claim::Held);
     }
 
     pub(super) async fn the_backlog_counts_what_waits(db: &dyn Database, _: &dyn Database) {

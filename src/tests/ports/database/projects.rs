@@ -17,7 +17,8 @@ contracts_of_two! {
 
 mod contracts {
     use crate::ports::database::{
-        LONG, account, deployment, digest, host, now, production, project, ready, seconds, submit, take, user,
+        ANY, LONG, account, deployment, digest, host, now, production, project, ready, seconds, submit, take,
+        user,
     };
     use futures_util::future::join_all;
     use gv::domain::host::{HostClaim, HostKind};
@@ -165,7 +166,7 @@ mod contracts {
     ) {
         let (blog, other) = (account(db, "blog").await, account(db, "other").await);
         let key = IdempotencyKey { key: "k".into(), fingerprint: digest("body") };
-        let Submitted::New(first) = db.submit(deployment(&blog), Some(&key)).await.unwrap() else {
+        let Submitted::New(first) = db.submit(deployment(&blog), Some(&key), ANY).await.unwrap() else {
             panic!("the key is new")
         };
         db.request_cancel(blog.account, first.id, now()).await.unwrap();
