@@ -2,10 +2,10 @@
 
 use crate::api::Api;
 use crate::api::error::{Kind, Problem};
-use crate::api::extract::Body;
+use crate::api::extract::{Body, refusal};
 use crate::api::limits;
 use crate::api::views::{SessionView, UserView};
-use crate::app::accounts::Actor;
+use crate::app::accounts::{Actor, Login};
 use crate::config::Registration;
 use crate::domain::account::{DisplayName, Email, Password};
 use crate::domain::secret::Secret;
@@ -72,9 +72,11 @@ pub async fn login(api: Data<Api>, request: HttpRequest, body: Body) -> Result<J
     let wrong = || Problem::new(Kind::Unauthenticated, "The e-mail address or the password is wrong.");
     // What cannot be anybody's password is a wrong one, not an invalid one.
     let password = Password::parse(input.password.expose()).map_err(|_| wrong())?;
-    let session =
-        api.run(|app| async move { app.login(&input.email, password).await }).await?.ok_or_else(wrong)?;
-    Ok(Json(session.into()))
+    match api.run(|app| async move { app.login(&input.email, password).await }).await? {
+        Login::SignedIn(session) => Ok(Json((*session).into())),
+        Login::Disabled => Err(Problem::disabled()),
+        Login::Refused => Err(wrong()),
+    }
 }
 
 /// Stay signed in
@@ -85,14 +87,15 @@ pub async fn login(api: Data<Api>, request: HttpRequest, body: Body) -> Result<J
 pub async fn refresh(api: Data<Api>, request: HttpRequest, body: Body) -> Result<Json<SessionView>, Problem> {
     limits::count_address(&api, "refresh", &request).await?;
     let input: RefreshInput = body.read()?;
-    let session =
-        api.run(|app| async move { app.refresh(&input.refresh_token).await }).await?.ok_or_else(|| {
-            Problem::new(
-                Kind::Unauthenticated,
-                "The refresh token is unknown, used or expired, or its session has ended: sign in again.",
-            )
-        })?;
-    Ok(Json(session.into()))
+    let token = input.refresh_token.clone();
+    match api.run(|app| async move { app.refresh(&token).await }).await? {
+        Some(session) => Ok(Json(session.into())),
+        None => {
+            let otherwise =
+                "The refresh token is unknown, used or expired, or its session has ended: sign in again.";
+            Err(refusal(&api, input.refresh_token.expose().to_owned(), otherwise).await?)
+        }
+    }
 }
 
 /// Sign out

@@ -119,6 +119,11 @@ impl Problem {
         Self::new(Kind::NotFound, format!("There is no such {what}."))
     }
 
+    /// Whoever asks is known, and an operator keeps the account out.
+    pub fn disabled() -> Self {
+        Self::new(Kind::Forbidden, "This account is disabled: ask whoever runs this gv.")
+    }
+
     /// A field whose value was refused.
     pub fn invalid(field: impl Into<String>, message: impl fmt::Display) -> Self {
         Self::new(Kind::InvalidInput, "").with_error(field, message)

@@ -38,14 +38,24 @@ impl FromRequest for Actor {
                     "This call needs `Authorization: Bearer <token>`: an access token or a personal token.",
                 ));
             };
-            api.run(|app| async move { app.authenticate(&token).await }).await?.ok_or_else(|| {
-                Problem::new(
-                    Kind::Unauthenticated,
+            let asked = token.clone();
+            match api.run(|app| async move { app.authenticate(&asked).await }).await? {
+                Some(actor) => Ok(actor),
+                None => Err(refusal(
+                    &api,
+                    token,
                     "The token is unknown, has expired or was withdrawn: sign in again.",
                 )
-            })
+                .await?),
+            }
         })
     }
+}
+
+/// Why a token opens nothing: `otherwise`, unless an operator keeps its account out.
+pub async fn refusal(api: &Api, token: String, otherwise: &'static str) -> Result<Problem, Problem> {
+    let disabled = api.run(|app| async move { app.is_of_disabled(&token).await }).await?;
+    Ok(if disabled { Problem::disabled() } else { Problem::new(Kind::Unauthenticated, otherwise) })
 }
 
 /// The credentials of the one scheme that is known (RFC 6750, 2.1; its name has no case).

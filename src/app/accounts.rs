@@ -48,6 +48,16 @@ pub struct SignedIn {
     pub refresh_token: Secret,
 }
 
+/// What came of a try to sign in.
+#[derive(Clone, Debug)]
+pub enum Login {
+    SignedIn(Box<SignedIn>),
+    /// No account has this address and this password.
+    Refused,
+    /// The password is right, and an operator keeps the account out.
+    Disabled,
+}
+
 /// Who makes a request, and how they proved it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Actor {
@@ -67,7 +77,7 @@ impl Accounts {
         Self { keys, hashing: Semaphore::new(cores) }
     }
 
-    async fn hash(&self, password: Password) -> Result<String, StoreError> {
+    pub(super) async fn hash(&self, password: Password) -> Result<String, StoreError> {
         self.compute(move || {
             hasher()?.hash_password(password.expose().as_bytes()).map(|hash| hash.to_string())
         })
@@ -121,7 +131,7 @@ impl App {
         let password_hash = Some(self.accounts.hash(password).await?);
         let now = self.clock.now();
         let id = UserId::new(now, &mut rand::rng());
-        let user = User { id, email, name, password_hash, created_at: now };
+        let user = User { id, email, name, password_hash, created_at: now, disabled_at: None };
         match self.database.insert_user(&user).await {
             Ok(()) => self.open_session(user).await.map(Some),
             Err(error) if error.is_conflict() => Ok(None),
@@ -129,14 +139,15 @@ impl App {
         }
     }
 
-    /// `None`: no account with this address and this password.
-    pub async fn login(&self, email: &Email, password: Password) -> Result<Option<SignedIn>, StoreError> {
+    /// Opens a session for whoever has an account's password.
+    pub async fn login(&self, email: &Email, password: Password) -> Result<Login, StoreError> {
         let user = self.database.find_user_by_email(email).await?;
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let right = self.accounts.check(password, hash).await?;
         match user {
-            Some(user) if right => self.open_session(user).await.map(Some),
-            _ => Ok(None),
+            Some(user) if right && user.disabled_at.is_some() => Ok(Login::Disabled),
+            Some(user) if right => self.open_session(user).await.map(|it| Login::SignedIn(Box::new(it))),
+            _ => Ok(Login::Refused),
         }
     }
 
@@ -177,6 +188,19 @@ impl App {
         };
         let open = self.database.is_session_open(account, session).await?;
         Ok(open.then_some(Actor { account, via: Via::Session(session) }))
+    }
+
+    /// Whether an access, refresh or personal token that opens nothing is one of an account that an
+    /// operator keeps out: asked after the refusal, to say why.
+    pub async fn is_of_disabled(&self, token: &str) -> Result<bool, StoreError> {
+        if let Ok(claims) = self.accounts.keys.verify(token, self.clock.now()) {
+            let user = self.database.find_user(claims.account).await?;
+            return Ok(user.is_some_and(|user| user.disabled_at.is_some()));
+        }
+        if ![PERSONAL_PREFIX, REFRESH_PREFIX].iter().any(|prefix| token.starts_with(prefix)) {
+            return Ok(false);
+        }
+        self.database.is_of_disabled_user(&Digest::of(token.as_bytes())).await
     }
 
     /// Makes a personal token, whose text is known now and never again. `None`: the account has
@@ -243,7 +267,7 @@ impl App {
         }
         let now = self.clock.now();
         let id = UserId::new(now, &mut rand::rng());
-        let owner = User { id, email, name: None, password_hash: None, created_at: now };
+        let owner = User { id, email, name: None, password_hash: None, created_at: now, disabled_at: None };
         match self.database.insert_user(&owner).await {
             Ok(()) => Ok(owner),
             // Another process started at the same moment.

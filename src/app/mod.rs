@@ -4,6 +4,7 @@
 //! [`submit`], then [`lease`], then [`publish`]: the way of a deployment.
 
 pub mod accounts;
+pub mod administration;
 pub mod deadline;
 pub mod lease;
 pub mod logs;

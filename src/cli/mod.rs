@@ -5,9 +5,12 @@ mod check;
 mod client;
 mod config;
 mod demo;
+mod doctor;
 mod init;
+mod question;
 mod secrets;
 mod server;
+mod user;
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -58,6 +61,13 @@ pub enum Command {
     /// Says whose rules they are and why, and what of them is ignored. Exit code 1: a deployment
     /// would fail.
     Check(check::CheckArgs),
+    /// Try out everything that gv stands on, and say what is wrong and what helps; exit 1 when
+    /// something is broken.
+    #[command(after_help = doctor::EXPLAINED)]
+    Doctor(doctor::DoctorArgs),
+    /// Look after people's accounts, straight on the database: an operator's hand.
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Look at the configuration, or make a signing key.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -103,6 +113,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Worker => server::role(&cli.config, server::Role::Worker),
         Command::Edge => server::role(&cli.config, server::Role::Edge),
         Command::Migrate(args) => server::migrate(&cli.config, &args),
+        Command::Doctor(args) => doctor::doctor(&cli.config, &args),
+        Command::User(command) => user::run(&cli.config, command),
         Command::Check(args) => check::check(&args),
         Command::Health(args) => server::health(&cli.config, &args),
         Command::Client(command) => client::run(&cli.config, command),

@@ -143,6 +143,10 @@ fn lay_text(settings: &mut Settings, problems: &mut Vec<Problem>, key: &str, tex
             Ok(number) => Value::Integer(number),
             Err(_) => Value::String(text.to_owned()),
         },
+        Some(Value::Boolean(_)) => match text.trim().parse() {
+            Ok(flag) => Value::Boolean(flag),
+            Err(_) => Value::String(text.to_owned()),
+        },
         Some(Value::Array(_)) => Value::Array(
             text.split(',')
                 .map(str::trim)

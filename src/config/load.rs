@@ -389,6 +389,9 @@ mod tests {
             ("GV_QUEUE__URL", "kafka://x"),
             ("GV_API__TRUSTED_PROXIES", "10.0.0.0/8,load-balancer"),
             ("GV_EDGE__SKEW_PROTECTION", "a day"),
+            ("GV_WORKER__SANDBOX", "maybe"),
+            ("GV_WORKER__SANDBOX_READ", "/opt/node,pyenv"),
+            ("GV_WORKER__EGRESS_ALLOW", "mirror"),
             ("GV_EDGE__TLS_LISTEN", "0.0.0.0:443"),
             ("GV_WORKER__REGISTRY", "mirror.example.com"),
         ]))
@@ -404,6 +407,9 @@ mod tests {
             "edge.skew_protection: must be a time such as 24h",
             "edge.tls_cert: must name a PEM file",
             "worker.registry: must be an http or https URL",
+            "worker.sandbox: must be auto or bubblewrap",
+            "worker.sandbox_read: pyenv must be an absolute path",
+            "worker.egress_allow: \"mirror\"",
             "GV_DOMAIN",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");

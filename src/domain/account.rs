@@ -15,6 +15,8 @@ pub struct User {
     /// An Argon2id hash in PHC form; without one the account has no password login.
     pub password_hash: Option<String>,
     pub created_at: OffsetDateTime,
+    /// Since when an operator keeps it out: nothing that its owner holds opens anything.
+    pub disabled_at: Option<OffsetDateTime>,
 }
 
 /// A personal token as it is kept: only the hash of what the person holds.

@@ -20,10 +20,10 @@ pub struct SiteCounters {
 }
 
 impl SiteCounters {
-    fn new(host: String) -> Self {
+    fn new(host: &str) -> Self {
         Self {
-            requests: metrics::counter!(REQUESTS, "host" => host.clone()),
-            bytes: metrics::counter!(BYTES, "host" => host.clone()),
+            requests: metrics::counter!(REQUESTS, "host" => host.to_owned()),
+            bytes: metrics::counter!(BYTES, "host" => host.to_owned()),
             #[cfg(test)]
             name: host.into(),
         }
@@ -42,8 +42,8 @@ impl Sites {
     pub fn new(max: usize) -> Self {
         describe_counter!(REQUESTS, "Answers of a site, by its production host.");
         describe_counter!(BYTES, Unit::Bytes, "Bodies of a site's answers, by its production host.");
-        let named = |name: &str| SiteCounters::new(name.to_owned());
-        Self { own: Mutex::default(), previews: named("(previews)"), others: named("(others)"), max }
+        let (previews, others) = (SiteCounters::new("(previews)"), SiteCounters::new("(others)"));
+        Self { own: Mutex::default(), previews, others, max }
     }
 
     pub fn of(&self, host: &Hostname, kind: HostKind) -> SiteCounters {
@@ -57,7 +57,7 @@ impl Sites {
         if own.len() >= self.max {
             return self.others.clone();
         }
-        let counters = SiteCounters::new(host.to_string());
+        let counters = SiteCounters::new(host.as_str());
         own.insert(host.clone(), counters.clone());
         counters
     }

@@ -53,6 +53,11 @@ pub trait Blobs: Send + Sync {
         None
     }
 
+    /// How many seconds its clock is ahead of this machine's, where its last answer told.
+    fn clock_ahead_s(&self) -> Option<i64> {
+        None
+    }
+
     /// Whether other processes can use the same storage.
     fn is_shared(&self) -> bool;
 }
@@ -87,6 +92,11 @@ impl Key {
 
     pub fn log(id: DeploymentId) -> Self {
         Self(format!("logs/{id}.ndjson.zst"))
+    }
+
+    /// Of a rehearsal (`gv doctor`), which removes it again. No account has this name.
+    pub fn probe(number: u64) -> Self {
+        Self(format!("blobs/gv-probe.{number:016x}"))
     }
 
     pub fn as_str(&self) -> &str {

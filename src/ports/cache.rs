@@ -32,8 +32,29 @@ pub trait Cache: Send + Sync {
     /// Answers when the cache does.
     async fn ping(&self) -> Result<(), StoreError>;
 
+    /// What answers, over a way of its own: the error says why nothing does.
+    async fn server(&self) -> Result<Server, StoreError>;
+
     /// Whether other processes can use the same cache.
     fn is_shared(&self) -> bool;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Product and version, such as `Redis 7.4.1`.
+    pub name: String,
+    /// What it does when it is full; `None`: it does not tell.
+    pub room: Option<Room>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It makes room, at so many bytes.
+    MadeAt(u64),
+    /// Nothing ends its growth but the machine's memory.
+    Unbounded,
+    /// It takes nothing more once it holds so many bytes.
+    RefusedAt(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

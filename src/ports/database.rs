@@ -7,6 +7,7 @@ use crate::ports::hosts::Hosts;
 use crate::ports::projects::Projects;
 use crate::ports::variables::ProjectVariables;
 use async_trait::async_trait;
+use time::OffsetDateTime;
 
 pub trait Database:
     Users + Sessions + Tokens + Projects + ProjectVariables + Deployments + Hosts + Schema
@@ -29,4 +30,19 @@ pub trait Schema: Send + Sync {
 
     /// Answers when the database does.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// What answers, and what time it has.
+    async fn server(&self) -> Result<Server, StoreError>;
+
+    /// Writes a row and takes it back within one transaction: nothing of it stays. The schema must be
+    /// this binary's.
+    async fn rehearse(&self) -> Result<(), StoreError>;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Product and version, such as `PostgreSQL 17.2`.
+    pub name: String,
+    /// By its own clock, which judges leases.
+    pub now: OffsetDateTime,
 }

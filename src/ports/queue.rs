@@ -21,8 +21,20 @@ pub trait Queue: Send + Sync {
     /// Answers when the queue does.
     async fn ping(&self) -> Result<(), StoreError>;
 
+    /// Does with a queue of its own what gv does with a queue: makes it, puts a message in it that is
+    /// confirmed, takes it out again, and removes the queue. The bell itself is only looked at.
+    async fn rehearse(&self) -> Result<Rehearsed, StoreError>;
+
     /// Whether other processes can use the same queue.
     fn is_shared(&self) -> bool;
+}
+
+/// What a rehearsal saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rehearsed {
+    /// How many listen to the bell at this moment, where the queue can tell. A worker that has no
+    /// place free does not.
+    pub listeners: Option<u64>,
 }
 
 #[async_trait]

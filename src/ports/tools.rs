@@ -74,5 +74,5 @@ pub enum ToolsError {
     #[error("{0}")]
     Damaged(String),
     #[error("the folder of tools cannot be used: {0}")]
-    Folder(String),
+    Folder(#[from] std::io::Error),
 }

@@ -3,7 +3,7 @@
 //! `ports`: the contract suites, each run on every adapter. `behaviour`: gv as its users meet it,
 //! over HTTP, against a real `gv up`. `faults`: a fleet of real roles on real services that go wrong.
 //! `edge`: the edge alone, over real stores. `tidy`: what the
-//! compiler cannot see. `support`: what these share. Where `GV_TEST_DATABASE_URL` names a PostgreSQL server, databases are made there.
+//! compiler cannot see. `metrics`: what is counted is what is documented. `support`: what these share. Where `GV_TEST_DATABASE_URL` names a PostgreSQL server, databases are made there.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,6 +15,7 @@
 mod behaviour;
 mod edge;
 mod faults;
+mod metrics;
 mod ports;
 mod support;
 mod tidy;

@@ -6,6 +6,7 @@
 mod logs;
 mod logs_without_live;
 mod publish;
+mod restore;
 mod submit;
 mod sweep;
 
@@ -71,6 +72,7 @@ async fn new_account(database: &dyn Database, email: &str) -> UserId {
         name: None,
         password_hash: None,
         created_at: now,
+        disabled_at: None,
     };
     database.insert_user(&user).await.unwrap();
     user.id

@@ -61,23 +61,9 @@ impl Backends {
 impl Shared {
     /// Waits for no server: each is connected to when it is there.
     pub fn connect(config: &Config) -> anyhow::Result<Self> {
-        let (url, blobs) = (config.cache.url.expose(), blobs(config)?);
-        let max_log_bytes = LIVE_LOG_SHARE * (config.limits.log_mb << 20);
-        if url.starts_with("memory:") {
-            return Ok(Self {
-                cache: Arc::new(LocalCache::new(config.cache.memory_mb << 20)),
-                live_logs: Arc::new(LocalLogs::new(max_log_bytes as usize)),
-                notices: Arc::new(LocalNotices::new()),
-                blobs,
-            });
-        }
-        let redis = Redis::connect(url).context("cache.url")?;
-        Ok(Self {
-            cache: Arc::new(redis.cache()),
-            live_logs: Arc::new(redis.live_logs(max_log_bytes)),
-            notices: Arc::new(redis.notices()),
-            blobs,
-        })
+        let blobs = blobs(config)?;
+        let (cache, live_logs, notices) = cache(config)?;
+        Ok(Self { cache, live_logs, notices, blobs })
     }
 
     pub fn expect_shareable(&self, role: &str) -> anyhow::Result<()> {
@@ -106,7 +92,7 @@ pub fn database(config: &Config, keys: &Arc<SecretKeys>) -> anyhow::Result<Arc<d
     Ok(Arc::new(SqlDatabase::connect(url).context("database.url")?.with_keys(keys.clone())))
 }
 
-fn queue(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {
+pub fn queue(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {
     let url = config.queue.url.expose();
     if url.starts_with("memory:") {
         return Ok(Arc::new(LocalQueue::new()));
@@ -114,7 +100,24 @@ fn queue(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {
     Ok(Arc::new(AmqpQueue::connect(url).context("queue.url")?))
 }
 
-fn blobs(config: &Config) -> anyhow::Result<Arc<dyn Blobs>> {
+/// The ports that one cache serves.
+pub type Cached = (Arc<dyn Cache>, Arc<dyn LiveLogs>, Arc<dyn Notices>);
+
+pub fn cache(config: &Config) -> anyhow::Result<Cached> {
+    let url = config.cache.url.expose();
+    let max_log_bytes = LIVE_LOG_SHARE * (config.limits.log_mb << 20);
+    if url.starts_with("memory:") {
+        return Ok((
+            Arc::new(LocalCache::new(config.cache.memory_mb << 20)),
+            Arc::new(LocalLogs::new(max_log_bytes as usize)),
+            Arc::new(LocalNotices::new()),
+        ));
+    }
+    let redis = Redis::connect(url).context("cache.url")?;
+    Ok((Arc::new(redis.cache()), Arc::new(redis.live_logs(max_log_bytes)), Arc::new(redis.notices())))
+}
+
+pub fn blobs(config: &Config) -> anyhow::Result<Arc<dyn Blobs>> {
     let settings = &config.blobs;
     let opened: Arc<dyn Blobs> = match settings.url.strip_prefix("file:") {
         Some(folder) => {

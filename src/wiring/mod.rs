@@ -6,6 +6,8 @@
 mod backends;
 mod checks;
 pub mod data_dir;
+mod disk;
+pub mod doctor;
 
 use crate::adapters::clock::SystemClock;
 use crate::adapters::executor::choice::{Means, Wanted, choose};
@@ -14,6 +16,7 @@ use crate::adapters::source::git::GitSource;
 use crate::adapters::tools::registry::RegistryTools;
 use crate::api::ApiSettings;
 use crate::app::accounts::Accounts;
+use crate::app::administration::Administration;
 use crate::app::signing::SigningKeys;
 use crate::app::{App, Policy};
 use crate::config::edge::AccessLog;
@@ -42,6 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 /// What a process that can serve says about itself.
@@ -73,7 +77,7 @@ pub async fn up(
     let (api, edge) = (bind("api.listen", config.api.listen)?, edge_listeners(config)?);
     let (api_address, (edge_address, tls_address)) = (api.local_addr()?, addresses(&edge)?);
     let mut process = Process::new("up", config, &stop)?;
-    let executor = executor(config).await?;
+    let executor = executor(config, &config.worker.dir).await?;
     let mut checks = backend_checks(&backends);
     checks.push(checks::sandbox(&executor));
     let ops = process.add_ops(checks)?;
@@ -118,9 +122,10 @@ pub async fn api(
     ready: impl FnOnce(&Started) -> anyhow::Result<()>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let secrets = shared_secrets(config, "api")?;
+    let secrets = parsed(&config.secrets.keys)?;
     let backends = Backends::connect(config, &secrets)?;
     backends.expect_shareable("api")?;
+    expect_secrets(config, "api")?;
     let keys = &config.auth.signing_keys;
     anyhow::ensure!(
         !keys.is_empty(),
@@ -144,13 +149,14 @@ pub async fn worker(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let data = DataDir::open(&config.data_dir)?;
-    let secrets = shared_secrets(config, "worker")?;
+    let secrets = parsed(&config.secrets.keys)?;
     let backends = Backends::connect(config, &secrets)?;
     backends.expect_shareable("worker")?;
+    expect_secrets(config, "worker")?;
     // A worker signs nobody in: its keys are never used.
     let app = app(config, &backends, (&[SigningKeys::generate()], secrets), config.edge.listen)?;
     let mut process = Process::new("worker", config, &stop)?;
-    let executor = executor(config).await?;
+    let executor = executor(config, &config.worker.dir).await?;
     process.add_worker(config, &app, &executor, data.worker_name()?)?;
     process.add_sweeper(&app);
     let mut checks = backend_checks(&backends);
@@ -197,6 +203,16 @@ pub async fn pending_migrations(config: &Config) -> anyhow::Result<Vec<String>> 
     backends::database(config, &Arc::default())?.pending().await.context("reading the database's schema")
 }
 
+/// An operator's hand on the accounts of a database that is up to date.
+pub async fn administration(config: &Config) -> anyhow::Result<Administration> {
+    let database = backends::database(config, &Arc::default())?;
+    let pending = database.pending().await.context("reading the database's schema")?;
+    anyhow::ensure!(pending.is_empty(), "the database has {} migrations to run: gv migrate", pending.len());
+    // Nobody is signed in by it: its keys are never used.
+    let accounts = Accounts::new(SigningKeys::parse(&[SigningKeys::generate()])?);
+    Ok(Administration { database, clock: Arc::new(SystemClock), accounts })
+}
+
 /// The roles of one process, and how they end: together.
 struct Process {
     role: &'static str,
@@ -208,6 +224,7 @@ struct Process {
     end: CancellationToken,
     roles: JoinSet<(&'static str, anyhow::Result<()>)>,
     operators: JoinSet<anyhow::Result<()>>,
+    _disk: AbortOnDropHandle<()>,
 }
 
 impl Process {
@@ -220,6 +237,7 @@ impl Process {
             end: CancellationToken::new(),
             roles: JoinSet::new(),
             operators: JoinSet::new(),
+            _disk: AbortOnDropHandle::new(tokio::spawn(disk::watch(disk::folders(config)))),
         })
     }
 
@@ -320,14 +338,13 @@ impl Process {
 
 /// What every process that stores or reads variables must have: one that had none, or another one's, would
 /// lock the others out.
-fn shared_secrets(config: &Config, role: &str) -> anyhow::Result<Arc<SecretKeys>> {
-    let keys = &config.secrets.keys;
+fn expect_secrets(config: &Config, role: &str) -> anyhow::Result<()> {
     anyhow::ensure!(
-        !keys.is_empty(),
+        !config.secrets.keys.is_empty(),
         "secrets.keys: is empty; make a key with gv secrets keygen and give it to every gv api and gv worker \
          (this is gv {role})"
     );
-    parsed(keys)
+    Ok(())
 }
 
 fn parsed(keys: &[Secret]) -> anyhow::Result<Arc<SecretKeys>> {
@@ -434,19 +451,37 @@ fn addresses(listeners: &Listeners) -> std::io::Result<(SocketAddr, Option<Socke
     Ok((listeners.plain.local_addr()?, tls.transpose()?))
 }
 
-/// The hold that builds get, tried before anything is promised.
-async fn executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>> {
+/// Whether this process is root, and this user is somebody to its kernel: the root of a user namespace
+/// may be its only inhabitant.
+fn may_become(user: u32) -> bool {
+    let inhabited = |map: &str| {
+        map.lines().any(|line| {
+            let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+            let (Some(Ok(first)), Some(Ok(_)), Some(Ok(count))) =
+                (numbers.next(), numbers.next(), numbers.next())
+            else {
+                return false;
+            };
+            (first..first.saturating_add(count)).contains(&u64::from(user))
+        })
+    };
+    rustix::process::geteuid().is_root()
+        && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| inhabited(&map))
+}
+
+/// The hold that builds get, tried in a folder before anything is promised.
+async fn executor(config: &Config, dir: &Path) -> anyhow::Result<Arc<dyn Executor>> {
     let worker = &config.worker;
     // Else builds that run as the same user could trace it, where nothing but that keeps them.
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "the worker's memory is open to its own user's processes");
     }
-    let dir = std::path::absolute(&worker.dir).unwrap_or_else(|_| worker.dir.clone());
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let place = Place {
         guard: GuardProgram::this_binary(),
         records: dir.join("running"),
         readable: worker.sandbox_read.clone(),
-        user: rustix::process::geteuid().is_root().then_some(worker.build_uid),
+        user: Some(worker.build_uid).filter(|user| may_become(*user)),
     };
     let wanted = match worker.sandbox {
         Sandbox::Auto => Wanted::Auto,

@@ -11,14 +11,16 @@ use crate::domain::repo::Commit;
 use crate::worker::inside::{Inside, join};
 use crate::worker::package::Tool;
 use crate::worker::workspace::remove_tree;
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, Uid};
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use walkdir::WalkDir;
 
+const RDONLY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 const TOOLS: &str = "tools";
 const FILES: &str = "files";
 /// Folders of a project in which frameworks keep what they need not make again. None of them is published.
@@ -217,7 +219,8 @@ impl ProjectCache {
                 let (here, from) = (rustix::fs::CWD, from.as_path());
                 Ok(rustix::fs::renameat_with(here, from, &parent, name, RenameFlags::NOREPLACE)?)
             });
-            if let Err(error) = moved {
+            let given = moved.and_then(|()| self.own(source, kept));
+            if let Err(error) = given {
                 tracing::debug!(%error, kept, "a framework's cache was not given back");
             }
         }
@@ -226,7 +229,7 @@ impl ProjectCache {
     fn take_back(&self, source: &Inside, at: usize, kept: &str) -> io::Result<()> {
         let into = self.dir.join(FILES).join(at.to_string());
         let (folder, name) = kept.rsplit_once('/').unwrap_or((".", kept));
-        let parent = match source.resolve(&join(&self.root, folder), OFlags::RDONLY | OFlags::DIRECTORY) {
+        let parent = match source.resolve(&join(&self.root, folder), RDONLY) {
             Ok(parent) => parent,
             Err(rustix::io::Errno::NOENT) => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -243,16 +246,36 @@ impl ProjectCache {
         Ok(rustix::fs::renameat(&parent, name, rustix::fs::CWD, into.as_path())?)
     }
 
+    /// Makes a folder that was given back whose the workspace is: builds of a worker that is root have a user
+    /// of their own. Nothing is followed.
+    fn own(&self, source: &Inside, kept: &str) -> io::Result<()> {
+        let owner = rustix::fs::fstat(source.resolve(&self.root, RDONLY)?)?;
+        let given = source.resolve(&join(&self.root, kept), RDONLY)?;
+        if rustix::fs::fstat(&given)?.st_uid == owner.st_uid {
+            return Ok(());
+        }
+        let path = format!("/proc/self/fd/{}/", given.as_raw_fd());
+        for entry in WalkDir::new(path) {
+            std::os::unix::fs::lchown(entry?.path(), Some(owner.st_uid), Some(owner.st_gid))?;
+        }
+        Ok(())
+    }
+
     /// The folder above a kept one, made where it is missing, and the kept one's name.
     fn parent<'a>(&self, source: &Inside, kept: &'a str) -> io::Result<(std::os::fd::OwnedFd, &'a str)> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let (folder, name) = kept.rsplit_once('/').unwrap_or((".", kept));
         let path = join(&self.root, folder);
-        match source.resolve(&path, flags) {
+        match source.resolve(&path, RDONLY) {
             Err(rustix::io::Errno::NOENT) => {
-                let root = source.resolve(&self.root, flags)?;
+                let root = source.resolve(&self.root, RDONLY)?;
                 rustix::fs::mkdirat(&root, folder, Mode::from_raw_mode(0o755))?;
-                Ok((source.resolve(&path, flags)?, name))
+                let made = source.resolve(&path, RDONLY)?;
+                let owner = rustix::fs::fstat(&root)?;
+                if rustix::fs::fstat(&made)?.st_uid != owner.st_uid {
+                    let (uid, gid) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+                    rustix::fs::fchown(&made, Some(uid), Some(gid))?;
+                }
+                Ok((made, name))
             }
             found => Ok((found?, name)),
         }
@@ -266,8 +289,9 @@ impl Drop for ProjectCache {
     }
 }
 
+/// Builds may have another user, who has to get through.
 fn make(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path)
 }
 
 /// `None`: somebody else holds it.

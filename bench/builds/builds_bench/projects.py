@@ -93,7 +93,7 @@ ANGULAR = "npx -y @angular/cli@latest new site --skip-install --skip-git --defau
 
 CRA = f"""{PACKAGE}
 npm pkg set scripts.build="react-scripts build" dependencies.react=^18 dependencies.react-dom=^18 dependencies.react-scripts=5.0.1
-npm pkg set --json browserslist='["last 1 chrome version"]'
+npm pkg set --json browserslist='["last 1 chrome version"]' eslintConfig='{{"extends": ["react-app"]}}'
 mkdir -p public src
 echo '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>React App</title></head><body><div id="root"></div></body></html>' > public/index.html
 cat > src/index.js <<'END'

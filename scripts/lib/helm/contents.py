@@ -171,7 +171,7 @@ def notes(all_of):
     """the notes name the addresses, the certificate and the first account"""
     for rendering in all_of:
         domain = rendering.values["config"]["domain"]
-        for word in [f"*.{domain}", f"api.{domain}", "wildcard", "gv login --register", "DNS"]:
+        for word in [f"*.{domain}", f"api.{domain}", "wildcard", "gv user add", "gv login --api", "gv doctor", "DNS"]:
             assert word in rendering.notes, f"{rendering.name}: {word}\n{rendering.notes}"
         assert "<nil>" not in rendering.notes and "%!" not in rendering.notes
 

@@ -107,6 +107,10 @@ impl Blobs for Metered {
         self.inner.caution()
     }
 
+    fn clock_ahead_s(&self) -> Option<i64> {
+        self.inner.clock_ahead_s()
+    }
+
     fn is_shared(&self) -> bool {
         self.inner.is_shared()
     }

@@ -4,7 +4,7 @@
 //! [`LocalCache::new`].
 
 use crate::domain::host::{Hostname, Pointer};
-use crate::ports::cache::{Cache, Count};
+use crate::ports::cache::{Cache, Count, Room, Server};
 use crate::ports::error::StoreError;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -128,6 +128,11 @@ impl Cache for LocalCache {
 
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn server(&self) -> Result<Server, StoreError> {
+        let room = Some(Room::MadeAt(self.max_bytes));
+        Ok(Server { name: "memory of this process".to_owned(), room })
     }
 
     fn is_shared(&self) -> bool {

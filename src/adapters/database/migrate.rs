@@ -3,9 +3,11 @@
 //! They run on a connection of their own and a blocking thread, since diesel's harness blocks.
 
 use crate::adapters::database::fault::{Fault, PATIENCE};
+use crate::adapters::database::rows::time;
+use crate::adapters::database::schema::users;
 use crate::adapters::database::{Database, Pools};
-use crate::adapters::database::{postgres, read, sqlite};
-use crate::ports::database::Schema;
+use crate::adapters::database::{dialect, postgres, read, sqlite, transact};
+use crate::ports::database::{Schema, Server};
 use crate::ports::error::{StoreError, StoreErrorKind};
 use async_trait::async_trait;
 use diesel::backend::Backend;
@@ -13,6 +15,7 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
+use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::sqlite::Sqlite;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
@@ -68,6 +71,30 @@ impl Schema for Database {
     async fn ping(&self) -> Result<(), StoreError> {
         read!(self, "asking the database for an answer", |conn| {
             sql::<Integer>("SELECT 1").get_result::<i32>(conn).await?;
+            Ok(())
+        })
+    }
+
+    async fn server(&self) -> Result<Server, StoreError> {
+        const DOING: &str = "asking the database what it is";
+        let (product, version) = match &self.pools {
+            Pools::Postgres { .. } => ("PostgreSQL", "split_part(current_setting('server_version'), ' ', 1)"),
+            Pools::Sqlite { .. } => ("SQLite", "sqlite_version()"),
+        };
+        let (version, now) = read!(self, DOING, |conn| {
+            let version = diesel::select(sql::<Text>(version)).get_result::<String>(conn).await?;
+            Ok((version, diesel::select(dialect::now()).get_result::<i64>(conn).await?))
+        })?;
+        let now = time("the database's time", now).map_err(|fault| fault.doing(DOING))?;
+        Ok(Server { name: format!("{product} {version}"), now })
+    }
+
+    async fn rehearse(&self) -> Result<(), StoreError> {
+        let row = format!("gv-doctor-{:016x}", rand::random::<u64>());
+        transact!(self, "writing a row and taking it back", |conn| {
+            let values = (users::id.eq(&row), users::email.eq(&row), users::created_at.eq(0_i64));
+            diesel::insert_into(users::table).values(values).execute(conn).await?;
+            diesel::delete(users::table.find(&row)).execute(conn).await?;
             Ok(())
         })
     }

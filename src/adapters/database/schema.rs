@@ -9,6 +9,7 @@ table! {
         name -> Nullable<Text>,
         password_hash -> Nullable<Text>,
         created_at -> BigInt,
+        disabled_at -> Nullable<BigInt>,
     }
 }
 
@@ -131,6 +132,7 @@ table! {
 }
 
 joinable!(refresh_tokens -> sessions (session));
-allow_tables_to_appear_in_same_query!(refresh_tokens, sessions);
+allow_tables_to_appear_in_same_query!(refresh_tokens, sessions, users);
+allow_tables_to_appear_in_same_query!(tokens, users);
 allow_tables_to_appear_in_same_query!(idempotency_keys, deployments);
 allow_tables_to_appear_in_same_query!(project_variables, projects);

@@ -4,6 +4,7 @@ use crate::adapters::database::Database;
 use crate::adapters::database::fault::Fault;
 use crate::adapters::database::rows::{micros, parsed, time};
 use crate::adapters::database::schema::tokens;
+use crate::adapters::database::users::disabled;
 use crate::adapters::database::{change, read};
 use crate::domain::account::Token;
 use crate::domain::digest::Digest;
@@ -83,8 +84,10 @@ impl Tokens for Database {
         let hash = hash.to_string();
         let found = read!(self, "reading a token", |conn| {
             let unexpired = tokens::expires_at.is_null().or(tokens::expires_at.gt(micros(now)));
-            let query =
-                tokens::table.filter(tokens::hash.eq(&hash).and(unexpired)).select(TokenRow::as_select());
+            let query = tokens::table
+                .filter(tokens::hash.eq(&hash).and(unexpired))
+                .filter(tokens::account.ne_all(disabled()))
+                .select(TokenRow::as_select());
             query.first(conn).await.optional()?.map(Token::try_from).transpose()
         })?;
         let Some(mut token) = found else { return Ok(None) };
@@ -107,6 +110,14 @@ impl Tokens for Database {
         change!(self, "deleting a token", |conn| {
             let row = tokens::table.filter(tokens::id.eq(&id).and(tokens::account.eq(&account)));
             Ok(diesel::delete(row).execute(conn).await? > 0)
+        })
+    }
+
+    async fn delete_tokens(&self, account: UserId) -> Result<u64, StoreError> {
+        let account = account.to_string();
+        change!(self, "deleting an account's tokens", |conn| {
+            let rows = tokens::table.filter(tokens::account.eq(&account));
+            Ok(diesel::delete(rows).execute(conn).await? as u64)
         })
     }
 }

@@ -8,7 +8,7 @@
 
 use crate::domain::id::DeploymentId;
 use crate::ports::error::StoreError;
-use crate::ports::queue::{Announcement, Announcements, Queue, Settlement};
+use crate::ports::queue::{Announcement, Announcements, Queue, Rehearsed, Settlement};
 use async_trait::async_trait;
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,6 +78,10 @@ impl Queue for LocalQueue {
 
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn rehearse(&self) -> Result<Rehearsed, StoreError> {
+        Ok(Rehearsed { listeners: None })
     }
 
     fn is_shared(&self) -> bool {

@@ -134,7 +134,7 @@ impl Job {
         let modules = modules::declared(&repository, root, measured.submodules, totals)?;
         drop(repository);
         store.close().map_err(|error| disk_error(&error))?;
-        self.fetch_large_files(pointers, tree, totals)?;
+        self.fetch_large_files(&pointers, tree, totals)?;
         Ok(Top { commit, root, message, default_branch, modules })
     }
 

@@ -102,7 +102,7 @@ impl Job {
     /// Puts large files in the place of their pointers.
     pub(super) fn fetch_large_files(
         &self,
-        pointers: Vec<Pointer>,
+        pointers: &[Pointer],
         tree: &Path,
         totals: &mut Totals,
     ) -> Result<(), SourceError> {

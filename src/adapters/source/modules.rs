@@ -99,7 +99,7 @@ impl Job {
         for module in modules {
             let shown: String = module.url.chars().filter(|c| !c.is_control()).take(200).collect();
             let path = module.path.clone();
-            self.fetch_module(module, scratch, tree, totals, depth).map_err(|cause| match cause {
+            self.fetch_module(&module, scratch, tree, totals, depth).map_err(|cause| match cause {
                 // These are about the whole, or name another submodule already.
                 cause @ (SourceError::Stopped
                 | SourceError::TimedOut(_)
@@ -115,7 +115,7 @@ impl Job {
 
     fn fetch_module(
         &self,
-        module: Module,
+        module: &Module,
         scratch: &Path,
         tree: &Path,
         totals: &mut Totals,

@@ -6,7 +6,7 @@
 use super::names;
 use super::store::{Begun, Held, Making, Store};
 use super::unpack::{BIN, unpack};
-use super::web::{Release, Web, folder};
+use super::web::{Release, Web};
 use crate::ports::tools::{Brought, ToolName, Tools, ToolsError, Wanted};
 use async_trait::async_trait;
 use nodejs_semver::{Range, Version};
@@ -70,7 +70,7 @@ impl RegistryTools {
         let package = names::package(wanted.tool)?;
         // An exact version never changes: nobody has to be asked.
         if Version::parse(&wanted.version).is_ok()
-            && let Some(held) = self.store.hold(package, &wanted.version).map_err(folder)?
+            && let Some(held) = self.store.hold(package, &wanted.version)?
         {
             return Ok(brought(held, wanted.version.clone(), false));
         }
@@ -124,7 +124,7 @@ impl RegistryTools {
     /// Takes hold of a release, which is downloaded unless it is there or another brings it.
     async fn obtain(&self, package: &str, tool: ToolName, release: &Release) -> Result<Brought, ToolsError> {
         loop {
-            match self.store.begin(package, &release.version).map_err(folder)? {
+            match self.store.begin(package, &release.version)? {
                 Begun::Held(held) => return Ok(brought(held, release.version.clone(), false)),
                 Begun::Busy => tokio::time::sleep(LOOK).await,
                 Begun::Making(making) => {
@@ -145,13 +145,13 @@ impl RegistryTools {
         self.web.download(release, &making.archive()).await?;
         let store = self.store.clone();
         let unpacking = move || {
-            let into = making.folder().map_err(folder)?;
+            let into = making.folder()?;
             let bytes = unpack(&making.archive(), &into, names::programs(tool))?;
-            let held = store.finish(making, bytes).map_err(folder)?;
-            store.make_room().map_err(folder)?;
+            let held = store.finish(making, bytes)?;
+            store.make_room()?;
             Ok(held)
         };
-        tokio::task::spawn_blocking(unpacking).await.map_err(std::io::Error::other).map_err(folder)?
+        tokio::task::spawn_blocking(unpacking).await.map_err(std::io::Error::other)?
     }
 
     fn newest_kept(&self, package: &str, wanted: &Wanted) -> Result<Option<Brought>, ToolsError> {
@@ -163,7 +163,7 @@ impl RegistryTools {
         let mut fitting: Vec<_> = parsed.collect();
         fitting.sort_unstable_by(|a, b| b.0.cmp(&a.0));
         for (_, version) in fitting {
-            if let Some(held) = self.store.hold(package, &version).map_err(folder)? {
+            if let Some(held) = self.store.hold(package, &version)? {
                 return Ok(Some(brought(held, version, false)));
             }
         }

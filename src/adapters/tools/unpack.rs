@@ -24,12 +24,12 @@ pub(super) const BIN: &str = "bin";
 /// Returns the bytes of all its files.
 pub(super) fn unpack(archive: &Path, into: &Path, programs: &[(&str, &str)]) -> Result<u64, ToolsError> {
     let package = into.join(PACKAGE);
-    std::fs::create_dir(&package).map_err(disk)?;
-    let file = File::open(archive).map_err(disk)?;
+    std::fs::create_dir(&package)?;
+    let file = File::open(archive)?;
     let mut archive = Archive::new(GzDecoder::new(file));
     let mut bytes = 0_u64;
-    for (count, entry) in archive.entries().map_err(damaged)?.enumerate() {
-        let entry = entry.map_err(damaged)?;
+    for (count, entry) in archive.entries().map_err(|error| damaged(&error))?.enumerate() {
+        let entry = entry.map_err(|error| damaged(&error))?;
         bytes = bytes.saturating_add(entry.size());
         if count >= MAX_ENTRIES || bytes > MAX_BYTES {
             return Err(ToolsError::Damaged("the archive is larger than any tool".to_owned()));
@@ -38,13 +38,13 @@ pub(super) fn unpack(archive: &Path, into: &Path, programs: &[(&str, &str)]) -> 
         if matches!(kind, EntryType::XGlobalHeader | EntryType::XHeader) {
             continue;
         }
-        let path = entry.path().map_err(damaged)?.into_owned();
+        let path = entry.path().map_err(|error| damaged(&error))?.into_owned();
         let Some(inner) = inner(&path)? else { continue };
         let to = package.join(&inner);
         match kind {
-            EntryType::Directory => std::fs::create_dir_all(&to).map_err(disk)?,
+            EntryType::Directory => std::fs::create_dir_all(&to)?,
             EntryType::Regular | EntryType::Continuous => {
-                std::fs::create_dir_all(to.parent().unwrap_or(&package)).map_err(disk)?;
+                std::fs::create_dir_all(to.parent().unwrap_or(&package))?;
                 let is_program = entry.header().mode().is_ok_and(|mode| mode & 0o111 != 0);
                 write(entry, &to, is_program)?;
             }
@@ -71,15 +71,15 @@ fn inner(path: &Path) -> Result<Option<PathBuf>, ToolsError> {
 fn write(mut from: impl Read, to: &Path, is_program: bool) -> Result<(), ToolsError> {
     let mode = if is_program { 0o755 } else { 0o644 };
     // Nothing is there yet: nothing can be written through.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(to).map_err(disk)?;
-    std::io::copy(&mut from, &mut file).map_err(damaged)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;
+    std::io::copy(&mut from, &mut file).map_err(|error| damaged(&error))?;
     Ok(())
 }
 
 fn link_programs(folder: &Path, programs: &[(&str, &str)]) -> Result<(), ToolsError> {
     let bin = folder.join(BIN);
-    std::fs::create_dir(&bin).map_err(disk)?;
-    let document = std::fs::read(folder.join(PACKAGE).join("package.json")).map_err(disk)?;
+    std::fs::create_dir(&bin)?;
+    let document = std::fs::read(folder.join(PACKAGE).join("package.json"))?;
     let document: Value = serde_json::from_slice(&document).map_err(|error| {
         ToolsError::Damaged(format!("the package's own package.json is not valid: {error}"))
     })?;
@@ -99,21 +99,17 @@ fn link_programs(folder: &Path, programs: &[(&str, &str)]) -> Result<(), ToolsEr
         if !plain || !inside || !target.is_file() {
             continue;
         }
-        std::fs::set_permissions(&target, Permissions::from_mode(0o755)).map_err(disk)?;
+        std::fs::set_permissions(&target, Permissions::from_mode(0o755))?;
         match symlink(Path::new("..").join(PACKAGE).join(&path), bin.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(disk(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error.into()),
             _ => {}
         }
     }
     Ok(())
 }
 
-fn damaged(error: std::io::Error) -> ToolsError {
+fn damaged(error: &std::io::Error) -> ToolsError {
     ToolsError::Damaged(format!("the archive cannot be unpacked: {error}"))
-}
-
-fn disk(error: std::io::Error) -> ToolsError {
-    ToolsError::Folder(error.to_string())
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ impl Web {
     pub(super) async fn download(&self, release: &Release, into: &Path) -> Result<(), ToolsError> {
         let what = format!("version {}", release.version);
         let mut response = success(self.get(release.archive.clone(), &what).await?, &what)?;
-        let mut file = tokio::fs::File::create(into).await.map_err(folder)?;
+        let mut file = tokio::fs::File::create(into).await?;
         let (mut hasher, mut bytes) = (Sha512::new(), 0_u64);
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
             bytes += chunk.len() as u64;
@@ -134,9 +134,9 @@ impl Web {
                 return Err(ToolsError::Damaged(format!("the archive of {what} is longer than any tool's")));
             }
             hasher.update(&chunk);
-            file.write_all(&chunk).await.map_err(folder)?;
+            file.write_all(&chunk).await?;
         }
-        file.flush().await.map_err(folder)?;
+        file.flush().await?;
         if hasher.finalize().as_slice() != release.digest {
             return Err(ToolsError::Damaged(format!(
                 "the archive of {what} has not the digest that the registry gives"
@@ -187,10 +187,6 @@ fn lost(error: reqwest::Error) -> ToolsError {
         cause = next.source();
     }
     ToolsError::Unreachable(format!("the registry cannot be read: {text}"))
-}
-
-pub(super) fn folder(error: std::io::Error) -> ToolsError {
-    ToolsError::Folder(error.to_string())
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@ use super::connection::Connection;
 use super::{ClientArgs, print, tell};
 use crate::cli::ConfigArgs;
 use crate::cli::config::load_or_explain;
+use crate::cli::question::{ask, ask_password};
 use crate::config::layers::Outside;
 use crate::wiring::data_dir::{OwnerSession, write_private};
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -118,9 +118,9 @@ struct NewToken {
 pub async fn login(_: &ConfigArgs, args: LoginArgs) -> anyhow::Result<ExitCode> {
     let email = match args.email {
         Some(email) => email,
-        None => ask("E-mail: ")?,
+        None => ask("E-mail")?,
     };
-    let password = ask_password()?;
+    let password = ask_password("Password")?;
     let route = if args.register { "register" } else { "login" };
     let body = json!({"email": email, "password": password});
     let signed_in: SignedIn = Connection::to(&args.api, None)?.post(&["auth", route], &body, None).await?;
@@ -164,31 +164,4 @@ pub async fn whoami(config: &ConfigArgs, args: &ClientArgs) -> anyhow::Result<Ex
         tell(format!("at {}", connection.root()))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn ask(question: &str) -> anyhow::Result<String> {
-    if std::io::stdin().is_terminal() {
-        write!(std::io::stderr().lock(), "{question}")?;
-    }
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    let line = line.trim_end_matches(['\r', '\n']).to_owned();
-    if line.is_empty() {
-        bail!("nothing was given for {}", question.trim_end_matches([' ', ':']).to_lowercase());
-    }
-    Ok(line)
-}
-
-/// Asks without showing what is typed.
-fn ask_password() -> anyhow::Result<String> {
-    if !std::io::stdin().is_terminal() {
-        return ask("Password: ");
-    }
-    let terminal = console::Term::stderr();
-    terminal.write_str("Password: ")?;
-    let password = terminal.read_secure_line()?;
-    if password.is_empty() {
-        bail!("nothing was given for password");
-    }
-    Ok(password)
 }

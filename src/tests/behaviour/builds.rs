@@ -93,31 +93,18 @@ async fn what_a_build_leaves_running_is_gone_when_it_is_ready() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_failed_build_said_becomes_a_cause_and_a_remedy() {
     let stage = Stage::set().await;
-    for (name, script, code, parts) in [
-        (
-            "types",
-            "echo \"src/a.ts(1,7): error TS2322: Type 'string' is wrong.\"; exit 2",
-            "build_failed",
-            ["type error", "src/a.ts"],
-        ),
-        (
-            "command",
-            "no-such-bundler build",
-            "build_failed",
-            ["no-such-bundler was not found", "package.json"],
-        ),
-        (
-            "secret",
-            "echo \"Module not found: Can't resolve 'hush-hush-token'\"; exit 1",
-            "build_failed",
-            ["***", "not installed"],
-        ),
-        ("unknown", "echo something else; exit 1", "build_failed", ["exit code 1", "last lines of the log"]),
+    for (name, said, parts) in [
+        ("types", "src/a.ts(1,7): error TS2322: Type 'string' is wrong.", ["type error", "src/a.ts"]),
+        ("command", "sh: 1: no-such-bundler: not found", ["no-such-bundler was not found", "package.json"]),
+        ("secret", "Module not found: Can't resolve 'hush-hush-token'", ["***", "not installed"]),
+        ("unknown", "something else", ["exit code 3", "last lines of the log"]),
     ] {
-        let repository = stage.git.repository(name, &borrowed(&built_by(script))).await;
+        let mut files = built_by("cat said.txt; exit 3");
+        files.push(("said.txt".to_owned(), said.to_owned()));
+        let repository = stage.git.repository(name, &borrowed(&files)).await;
         let body = json!({"repo_url": repository.url(), "env": {"TOKEN": "hush-hush-token"}});
-        let (found, message) = stage.gv.deploy_failing(body).await;
-        assert_eq!(found, code, "{message}");
+        let (code, message) = stage.gv.deploy_failing(body).await;
+        assert_eq!(code, "build_failed", "{message}");
         for part in parts {
             assert!(message.contains(part), "{name}: {message}");
         }
@@ -138,7 +125,7 @@ async fn a_gv_toml_and_a_netlify_toml_say_how_a_site_is_built() {
     let repository = stage.git.repository("theirs", &[("netlify.toml", netlify), ("web/x", "")]).await;
     stage.deploy(&repository).await;
     assert_eq!(stage.gv.page("theirs.localhost", "/").await.1, "production\n");
-    assert_eq!(stage.gv.page("theirs.localhost", "/old").await.1, "production\n", "its rules count as well");
+    assert_eq!(stage.gv.page("theirs.localhost", "/old").await.0, 301, "its rules count as well");
     let wrong = stage.git.repository("wrong", &[("gv.toml", "[build]\nbuild = \"x\"\n")]).await;
     let (code, message) = stage.gv.deploy_failing(json!({"repo_url": wrong.url()})).await;
     assert_eq!(code, "configuration_invalid");

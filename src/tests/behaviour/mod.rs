@@ -7,6 +7,7 @@ mod codings;
 mod commands;
 mod container;
 mod crashes;
+mod doctor;
 mod failures;
 mod going_live;
 mod isolation;
@@ -18,6 +19,7 @@ mod routing;
 mod sandbox;
 mod sharing;
 mod toolchains;
+mod users;
 mod variables;
 
 use super::support::git::{GitServer, Repository, borrowed, built_by};

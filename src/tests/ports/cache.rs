@@ -19,6 +19,7 @@ contract!([local, redis] [
     each_event_is_counted_once_under_its_key,
     a_window_is_over_in_its_time_however_many_events_come,
     ping_answers,
+    it_says_what_it_is,
 ]);
 
 async fn local() -> (Box<dyn Cache>, ()) {
@@ -153,4 +154,11 @@ async fn a_window_is_over_in_its_time_however_many_events_come(cache: &dyn Cache
 
 async fn ping_answers(cache: &dyn Cache) {
     cache.ping().await.unwrap();
+}
+
+async fn it_says_what_it_is(cache: &dyn Cache) {
+    let server = cache.server().await.unwrap();
+    let name = server.name;
+    assert!(["memory", "Redis ", "Valkey "].iter().any(|known| name.starts_with(known)), "{name}");
+    assert!(server.room.is_some(), "and what it does when it is full");
 }

@@ -77,6 +77,7 @@ fn user(name: &str) -> User {
         name: None,
         password_hash: Some("$argon2id$".into()),
         created_at: now(),
+        disabled_at: None,
     }
 }
 

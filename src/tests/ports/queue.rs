@@ -24,6 +24,7 @@ contract!([local, real] [
     what_is_done_stays_done,
     giving_up_waiting_loses_no_announcement,
     ping_answers,
+    a_rehearsal_passes_and_rings_for_nobody,
 ]);
 
 async fn local() -> (Box<dyn Queue>, ()) {
@@ -174,4 +175,25 @@ async fn giving_up_waiting_loses_no_announcement(queue: &dyn Queue) {
 
 async fn ping_answers(queue: &dyn Queue) {
     queue.ping().await.unwrap();
+}
+
+async fn a_rehearsal_passes_and_rings_for_nobody(queue: &dyn Queue) {
+    let before = queue.rehearse().await.unwrap();
+    assert!(before.listeners.is_none_or(|count| count == 0), "{before:?}");
+    let mut listener = queue.listen(1).await.unwrap();
+    let one = id();
+    queue.announce(one).await.unwrap();
+    hear(&mut *listener, one).await.done();
+    let waiting = listener.next();
+    let rehearsing = async {
+        // A worker that waits is seen, where the queue can tell.
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while queue.rehearse().await.unwrap().listeners == Some(0) {
+            assert!(tokio::time::Instant::now() < deadline, "nobody is seen to listen");
+        }
+    };
+    tokio::select! {
+        announcement = waiting => panic!("it rang for {}", announcement.deployment),
+        () = rehearsing => {}
+    }
 }

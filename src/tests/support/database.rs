@@ -38,6 +38,20 @@ impl TestDatabase {
         let keys: Vec<Secret> = keys.iter().map(|key| Secret::new(*key)).collect();
         Database::connect(&self.url).unwrap().with_keys(Arc::new(SecretKeys::parse(&keys).unwrap()))
     }
+
+    /// What an operator types into it beside gv.
+    pub async fn execute(&self, statement: &str) {
+        use diesel::Connection;
+        use diesel::connection::SimpleConnection;
+        match self.url.strip_prefix("sqlite:") {
+            Some(file) => {
+                let mut connection = diesel::SqliteConnection::establish(file).unwrap();
+                connection.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
+                connection.batch_execute(statement).unwrap();
+            }
+            None => administer(&self.url, statement).await,
+        }
+    }
 }
 
 /// What all connections of tests seal by.

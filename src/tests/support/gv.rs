@@ -119,6 +119,10 @@ impl Gv {
         self.home.services.storage()
     }
 
+    pub fn database_url(&self) -> &str {
+        &self.home.database.url
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.home.folder.path().join("data")
     }
@@ -152,6 +156,14 @@ impl Gv {
     /// Runs a client command beside this process, as its owner.
     pub fn cli(&self, args: &[&str]) -> Output {
         self.cli_command(args).output().unwrap()
+    }
+
+    /// What an operator types beside this process: with its database, and away from its data folder's
+    /// lock.
+    pub fn operator_command(&self, args: &[&str]) -> Command {
+        let mut command = self.cli_command(args);
+        command.env("GV_DATABASE__URL", &self.home.database.url).envs(self.home.services.environment());
+        command
     }
 
     pub fn cli_command(&self, args: &[&str]) -> Command {

@@ -117,6 +117,10 @@ impl Blobs for S3Blobs {
         self.conditional.caution()
     }
 
+    fn clock_ahead_s(&self) -> Option<i64> {
+        self.connection.transport.clock_ahead_s()
+    }
+
     fn is_shared(&self) -> bool {
         true
     }

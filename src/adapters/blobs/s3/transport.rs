@@ -16,6 +16,7 @@ use futures_util::stream;
 use reqwest::header::{CONTENT_LENGTH, DATE, HeaderMap};
 use reqwest::{Body, Client, Method, Response};
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -66,7 +67,11 @@ pub(super) struct Transport {
     pub(super) address: Address,
     signer: Signer,
     client: Client,
+    /// By the last answer that told its time; [`UNKNOWN`] before.
+    clock_ahead_s: AtomicI64,
 }
+
+const UNKNOWN: i64 = i64::MIN;
 
 impl Transport {
     /// A TLS provider must be installed.
@@ -80,7 +85,7 @@ impl Transport {
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .build()?;
-        Ok(Self { address, signer, client })
+        Ok(Self { address, signer, client, clock_ahead_s: AtomicI64::new(UNKNOWN) })
     }
 
     /// The answer's head, with a status of success; its body is still to be read.
@@ -118,16 +123,24 @@ impl Transport {
                 return Err(Trouble::Lost(format!("nothing was heard for {:.1} s", limit.as_secs_f64())));
             }
         };
+        if let Some(theirs) = date(&response) {
+            let ahead = theirs - s3::utils::now_utc();
+            self.clock_ahead_s.store(ahead.whole_seconds(), Ordering::Relaxed);
+        }
         if response.status().is_success() {
             return Ok(response);
         }
         Err(self.refusal(response, now, request.silence).await)
     }
 
+    /// How far the storage's clock is ahead of this machine's, to a second.
+    pub(super) fn clock_ahead_s(&self) -> Option<i64> {
+        Some(self.clock_ahead_s.load(Ordering::Relaxed)).filter(|ahead| *ahead != UNKNOWN)
+    }
+
     async fn refusal(&self, response: Response, signed: OffsetDateTime, silence: Duration) -> Trouble {
         let status = response.status().as_u16();
-        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
-        let theirs = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
+        let theirs = date(&response);
         // An error whose document does not arrive is still that error.
         let document = read_whole(response, MAX_ERROR_BYTES, silence).await.unwrap_or_default();
         let refused = Trouble::Refused(Refusal::read(status, &String::from_utf8_lossy(&document)));
@@ -183,6 +196,12 @@ pub(super) async fn next_piece(response: &mut Response, silence: Duration) -> Re
         Ok(piece) => piece.map_err(Trouble::lost),
         Err(_) => Err(Trouble::Lost(format!("it stalled for {:.1} s", silence.as_secs_f64()))),
     }
+}
+
+/// When the answer was made, by whoever made it.
+fn date(response: &Response) -> Option<OffsetDateTime> {
+    let date = response.headers().get(DATE)?.to_str().ok()?;
+    OffsetDateTime::parse(date, &Rfc2822).ok()
 }
 
 /// Of a HEAD's answer too, whose body is empty.

@@ -3,13 +3,15 @@
 //! On the edge's path: deadlines are short, and a server that keeps missing them is left alone for
 //! a while (see [`super::breaker`]). While it cannot be asked, counting goes on in this process.
 
+use super::address::Address;
 use super::breaker::Breaker;
 use super::fault::Fault;
 use super::link::Link;
+use super::server;
 use super::session::{argument, bytes, list};
 use crate::adapters::cache::local::LocalCache;
 use crate::domain::host::{Hostname, Pointer};
-use crate::ports::cache::{Cache, Count};
+use crate::ports::cache::{Cache, Count, Server};
 use crate::ports::error::StoreError;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -49,19 +51,19 @@ return {events, left}";
 
 pub(super) struct RedisCache {
     link: Arc<Link>,
-    prefix: String,
+    address: Address,
     breaker: Breaker,
     /// Counts while the server cannot.
     own: LocalCache,
 }
 
 impl RedisCache {
-    pub(super) fn new(link: Arc<Link>, prefix: String) -> Self {
-        Self { link, prefix, breaker: Breaker::new(), own: LocalCache::new(0) }
+    pub(super) fn new(link: Arc<Link>, address: Address) -> Self {
+        Self { link, address, breaker: Breaker::new(), own: LocalCache::new(0) }
     }
 
     fn key(&self, kind: &str, name: &str) -> String {
-        format!("{}{kind}:{name}", self.prefix)
+        format!("{}{kind}:{name}", self.address.prefix)
     }
 
     async fn call(
@@ -160,6 +162,10 @@ impl Cache for RedisCache {
     async fn ping(&self) -> Result<(), StoreError> {
         let echo = self.link.call(PING, "PING", "gv", Vec::new()).await;
         echo.map(|_| ()).map_err(|fault| fault.doing("asking the cache"))
+    }
+
+    async fn server(&self) -> Result<Server, StoreError> {
+        server::ask(&self.address).await.map_err(|fault| fault.doing("asking the cache what it is"))
     }
 
     fn is_shared(&self) -> bool {

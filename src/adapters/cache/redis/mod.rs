@@ -16,6 +16,7 @@ mod fault;
 mod link;
 mod live_logs;
 mod notices;
+mod server;
 mod session;
 mod subscriber;
 
@@ -57,7 +58,7 @@ impl Redis {
     }
 
     pub fn cache(&self) -> impl Cache + use<> {
-        RedisCache::new(Arc::clone(&self.link), self.address.prefix.clone())
+        RedisCache::new(Arc::clone(&self.link), self.address.clone())
     }
 
     pub fn notices(&self) -> impl Notices + use<> {

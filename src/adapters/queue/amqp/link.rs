@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// For one exchange with the broker. A cluster that has lost a node needs seconds to declare.
-const STEP: Duration = Duration::from_secs(5);
+pub(super) const STEP: Duration = Duration::from_secs(5);
 /// The broker's codes for a queue that is there with other properties, and for one that we may
 /// not declare: <https://www.rabbitmq.com/amqp-0-9-1-reference#constants>.
 const NOT_OURS_TO_DECLARE: [u16; 2] = [406, 403];
@@ -112,6 +112,12 @@ impl Link {
     pub(super) async fn waiting(&self, queue: &str) -> Result<u32, Fault> {
         let (channel, _events) = open_channel(&self.connection, &Farewell::default()).await?;
         topology::waiting(&channel, queue).await
+    }
+
+    /// How many listen to the queue at this moment. On a channel of its own, as above.
+    pub(super) async fn listeners(&self, queue: &str) -> Result<u32, Fault> {
+        let (channel, _events) = open_channel(&self.connection, &self.farewell).await?;
+        topology::listeners(&channel, queue).await
     }
 
     /// What there is to say about the end of the link.

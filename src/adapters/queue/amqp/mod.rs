@@ -15,12 +15,13 @@ mod consumer;
 mod link;
 mod outage;
 mod publisher;
+mod rehearsal;
 mod shelf;
 mod topology;
 
 use crate::domain::id::DeploymentId;
 use crate::ports::error::{StoreError, StoreErrorKind};
-use crate::ports::queue::{Announcements, Queue};
+use crate::ports::queue::{Announcements, Queue, Rehearsed};
 use async_trait::async_trait;
 use broker::Broker;
 use publisher::Publisher;
@@ -75,6 +76,14 @@ impl Queue for AmqpQueue {
     async fn ping(&self) -> Result<(), StoreError> {
         let answered = self.publisher.probe().await;
         answered.map_err(|fault| StoreError::new(StoreErrorKind::Unavailable, "asking RabbitMQ", fault))
+    }
+
+    /// Over a connection of its own.
+    async fn rehearse(&self) -> Result<Rehearsed, StoreError> {
+        let rehearsed = rehearsal::rehearse(&self.broker).await;
+        rehearsed
+            .map(|listeners| Rehearsed { listeners: Some(listeners.into()) })
+            .map_err(|fault| StoreError::new(StoreErrorKind::Unavailable, "rehearsing on RabbitMQ", fault))
     }
 
     fn is_shared(&self) -> bool {

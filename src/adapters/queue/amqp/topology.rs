@@ -41,9 +41,18 @@ pub(super) async fn declare(channel: &Channel, queue: &str) -> Result<(), Fault>
 /// How many messages wait in the queue, whoever made it. Where there is none, that is a fault,
 /// and the broker closes the channel.
 pub(super) async fn waiting(channel: &Channel, queue: &str) -> Result<u32, Fault> {
+    look(channel, queue).await.map(|(messages, _)| messages)
+}
+
+/// How many listen to it. As [`waiting`] else.
+pub(super) async fn listeners(channel: &Channel, queue: &str) -> Result<u32, Fault> {
+    look(channel, queue).await.map(|(_, consumers)| consumers)
+}
+
+async fn look(channel: &Channel, queue: &str) -> Result<(u32, u32), Fault> {
     let arguments = QueueDeclareArguments::new(queue).passive(true).finish();
     let found = step("looking at the queue", channel.queue_declare(arguments)).await?;
-    Ok(found.map_or(0, |(_, messages, _)| messages))
+    Ok(found.map_or((0, 0), |(_, messages, consumers)| (messages, consumers)))
 }
 
 fn quorum<const N: usize>(

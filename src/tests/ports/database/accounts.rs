@@ -13,6 +13,12 @@ contracts_of_two! {
     tokens_are_listed_newest_first_for_their_owner_alone
     a_token_is_good_until_it_expires_and_notes_its_use_once_a_minute
     only_its_owner_deletes_a_token
+    users_are_listed_by_their_addresses_in_pages
+    a_disabled_account_holds_nothing_that_opens_and_an_enabled_one_its_tokens
+    a_session_that_began_while_its_account_was_disabled_is_of_no_use
+    another_password_takes_the_place_of_the_first_and_ends_the_sessions
+    all_tokens_of_an_account_are_deleted_at_once
+    what_is_done_to_an_account_that_is_not_there_is_told
 }
 
 mod contracts {
@@ -187,5 +193,96 @@ mod contracts {
         assert!(db.delete_token(ada.id, ci.id).await.unwrap());
         assert!(!db.delete_token(ada.id, ci.id).await.unwrap());
         assert_eq!(db.use_token(&digest("ci"), now()).await.unwrap(), None);
+    }
+
+    pub(super) async fn users_are_listed_by_their_addresses_in_pages(one: &dyn Database, two: &dyn Database) {
+        let mut people = Vec::new();
+        for name in ["carol", "ada", "bob"] {
+            people.push(stored(one, name).await);
+        }
+        people.sort_by(|one, other| one.email.as_str().cmp(other.email.as_str()));
+        let first = two.list_users(None, 2).await.unwrap();
+        assert_eq!(first, people[..2]);
+        assert_eq!(two.list_users(Some(&first[1].email), 2).await.unwrap(), people[2..]);
+        assert_eq!(two.list_users(Some(&people[2].email), 2).await.unwrap(), []);
+    }
+
+    pub(super) async fn a_disabled_account_holds_nothing_that_opens_and_an_enabled_one_its_tokens(
+        one: &dyn Database,
+        two: &dyn Database,
+    ) {
+        let (ada, eve) = (stored(one, "ada").await, stored(one, "eve").await);
+        let session = opened(one, ada.id, "first").await;
+        one.insert_token(&token(ada.id, "ci"), &digest("ci")).await.unwrap();
+        one.insert_token(&token(eve.id, "hers"), &digest("hers")).await.unwrap();
+        assert!(!one.is_of_disabled_user(&digest("ci")).await.unwrap());
+        assert!(two.disable_user(ada.id, now()).await.unwrap());
+        assert!(two.disable_user(ada.id, now() + seconds(9)).await.unwrap());
+        assert_eq!(
+            one.find_user(ada.id).await.unwrap().unwrap().disabled_at,
+            Some(now()),
+            "since the first time"
+        );
+        assert!(!one.is_session_open(ada.id, session.id).await.unwrap());
+        let rotated = one.rotate(&digest("first"), &digest("second"), now(), later()).await.unwrap();
+        assert_eq!(rotated, Rotation::Refused);
+        assert_eq!(one.use_token(&digest("ci"), now()).await.unwrap(), None);
+        for (name, is_hers) in [("ci", true), ("first", true), ("hers", false), ("unknown", false)] {
+            assert_eq!(one.is_of_disabled_user(&digest(name)).await.unwrap(), is_hers, "{name}");
+        }
+        assert!(one.use_token(&digest("hers"), now()).await.unwrap().is_some(), "nobody else is kept out");
+        assert!(two.enable_user(ada.id).await.unwrap());
+        assert_eq!(one.find_user(ada.id).await.unwrap(), Some(ada.clone()));
+        assert!(one.use_token(&digest("ci"), now()).await.unwrap().is_some());
+        assert!(!one.is_session_open(ada.id, session.id).await.unwrap(), "what has ended stays so");
+        assert!(!one.is_of_disabled_user(&digest("ci")).await.unwrap());
+    }
+
+    pub(super) async fn a_session_that_began_while_its_account_was_disabled_is_of_no_use(
+        db: &dyn Database,
+        _: &dyn Database,
+    ) {
+        let ada = stored(db, "ada").await;
+        db.disable_user(ada.id, now()).await.unwrap();
+        // By a login that had read the account a moment before.
+        let session = opened(db, ada.id, "first").await;
+        assert!(!db.is_session_open(ada.id, session.id).await.unwrap());
+        let rotated = db.rotate(&digest("first"), &digest("second"), now(), later()).await.unwrap();
+        assert_eq!(rotated, Rotation::Refused);
+    }
+
+    pub(super) async fn another_password_takes_the_place_of_the_first_and_ends_the_sessions(
+        one: &dyn Database,
+        two: &dyn Database,
+    ) {
+        let (ada, eve) = (stored(one, "ada").await, stored(one, "eve").await);
+        let (session, other) = (opened(one, ada.id, "first").await, opened(one, eve.id, "hers").await);
+        assert!(two.set_password(ada.id, "$argon2id$another", now()).await.unwrap());
+        let hash = one.find_user(ada.id).await.unwrap().unwrap().password_hash;
+        assert_eq!(hash.as_deref(), Some("$argon2id$another"));
+        assert!(!one.is_session_open(ada.id, session.id).await.unwrap());
+        assert!(one.is_session_open(eve.id, other.id).await.unwrap());
+        assert_eq!(one.find_user(eve.id).await.unwrap(), Some(eve));
+    }
+
+    pub(super) async fn all_tokens_of_an_account_are_deleted_at_once(db: &dyn Database, _: &dyn Database) {
+        let (ada, eve) = (stored(db, "ada").await, stored(db, "eve").await);
+        for (account, name) in [(ada.id, "one"), (ada.id, "two"), (eve.id, "hers")] {
+            db.insert_token(&token(account, name), &digest(name)).await.unwrap();
+        }
+        assert_eq!(db.delete_tokens(ada.id).await.unwrap(), 2);
+        assert_eq!(db.delete_tokens(ada.id).await.unwrap(), 0);
+        assert_eq!(db.use_token(&digest("one"), now()).await.unwrap(), None);
+        assert_eq!(db.list_tokens(eve.id).await.unwrap().len(), 1);
+    }
+
+    pub(super) async fn what_is_done_to_an_account_that_is_not_there_is_told(
+        db: &dyn Database,
+        _: &dyn Database,
+    ) {
+        let nobody = user("nobody").id;
+        assert!(!db.disable_user(nobody, now()).await.unwrap());
+        assert!(!db.enable_user(nobody).await.unwrap());
+        assert!(!db.set_password(nobody, "$argon2id$", now()).await.unwrap());
     }
 }

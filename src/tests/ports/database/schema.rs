@@ -2,6 +2,9 @@
 
 use crate::support::database::{fresh, fresh_url};
 use futures_util::future::join_all;
+use gv::adapters::clock::SystemClock;
+use gv::ports::accounts::Users;
+use gv::ports::clock::Clock;
 use gv::ports::database::Schema;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,4 +34,27 @@ async fn migrating_works_on_a_runtime_of_one_thread() {
     let (_place, db) = fresh().await;
     assert!(db.pending().await.unwrap().is_empty());
     db.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_says_what_it_is_and_what_time_it_has() {
+    let (_place, db) = fresh().await;
+    let server = db.server().await.unwrap();
+    assert!(
+        server.name.starts_with("SQLite 3") || server.name.starts_with("PostgreSQL 1"),
+        "{}",
+        server.name
+    );
+    let apart = (server.now - SystemClock.now()).abs();
+    assert!(apart < time::Duration::seconds(5), "{apart}");
+}
+
+#[tokio::test]
+async fn a_rehearsal_writes_and_leaves_nothing_and_fails_where_nothing_can_be_written() {
+    let place = fresh_url().await;
+    let db = place.connect();
+    assert!(db.rehearse().await.is_err(), "there are no tables yet");
+    db.migrate().await.unwrap();
+    db.rehearse().await.unwrap();
+    assert_eq!(db.list_users(None, 10).await.unwrap(), []);
 }

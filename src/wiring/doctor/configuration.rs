@@ -1,0 +1,122 @@
+//! The configuration itself: whether it is valid, and what in it is seldom meant so.
+
+use super::{Findings, Role};
+use crate::app::signing::SigningKeys;
+use crate::config::Registration;
+use crate::config::layers::{Origin, Problem};
+use crate::config::load::Loaded;
+use crate::domain::host::Hostname;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// The one finding where nothing else can be looked at.
+pub fn invalid(problems: &[Problem]) -> Vec<super::Finding> {
+    let mut found = Findings::default();
+    let listed: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    found.broken(
+        "configuration",
+        format!("is not valid: {}", listed.join("; ")),
+        "correct these keys; config/gv.toml says what each one means, and gv config check looks again",
+    );
+    found.into()
+}
+
+pub(super) fn examine(loaded: &Loaded, file: Option<&Path>, role: Option<Role>) -> Findings {
+    let mut found = Findings::default();
+    let set = loaded.settings.values().filter(|setting| setting.origin != Origin::Default).count();
+    let from = file.map_or_else(
+        || "no file, the environment alone".to_owned(),
+        |file| format!("{} and the environment", file.display()),
+    );
+    found.well("configuration", format!("valid; {set} keys set, by {from}"));
+    if role.is_some() {
+        shared(loaded, role, &mut found);
+    }
+    registration(loaded, role, &mut found);
+    signing_keys(loaded, role, &mut found);
+    if let Some(file) = file {
+        secrets_in(loaded, file, &mut found);
+    }
+    found
+}
+
+pub(super) fn is_local(domain: &Hostname) -> bool {
+    domain.as_str() == "localhost" || domain.as_str().ends_with(".localhost")
+}
+
+/// A role alone cannot work on what only its own process sees.
+fn shared(loaded: &Loaded, role: Option<Role>, found: &mut Findings) {
+    let config = &loaded.config;
+    let mut urls = vec![("cache.url", config.cache.url.expose())];
+    if role != Some(Role::Edge) {
+        urls.push(("queue.url", config.queue.url.expose()));
+    }
+    for (key, url) in urls {
+        if url.starts_with("memory:") {
+            found.broken(
+                key,
+                "is memory:, which no other process sees",
+                format!("name a server in {key}, or run gv up, which holds all roles in one process"),
+            );
+        }
+    }
+}
+
+fn registration(loaded: &Loaded, role: Option<Role>, found: &mut Findings) {
+    let config = &loaded.config;
+    let is_open = config.auth.registration == Registration::Open;
+    if is_open && !is_local(&config.domain) && role.is_none_or(|role| role == Role::Api) {
+        found.doubtful(
+            "registration",
+            format!(
+                "open: whoever reaches the API of {} can make an account and run builds here",
+                config.domain
+            ),
+            "set auth.registration = \"closed\", and make your people's accounts with gv user add",
+        );
+    }
+}
+
+fn signing_keys(loaded: &Loaded, role: Option<Role>, found: &mut Findings) {
+    const CHECK: &str = "signing keys";
+    let keys = &loaded.config.auth.signing_keys;
+    match SigningKeys::parse(keys) {
+        Ok(_) => found.well(CHECK, format!("{} in auth.signing_keys", keys.len())),
+        Err(_) if keys.is_empty() && role != Some(Role::Api) => {}
+        Err(error) => found.broken(
+            CHECK,
+            format!("{error}"),
+            "put what gv config keygen prints into auth.signing_keys, the same for every gv api",
+        ),
+    }
+}
+
+/// The file's secrets are not for everybody on this machine.
+fn secrets_in(loaded: &Loaded, file: &Path, found: &mut Findings) {
+    let from_file = |key: &str| {
+        let setting = loaded.settings.get(key)?;
+        (setting.origin == Origin::File(file.to_owned())).then_some(setting)
+    };
+    let has_password = |key: &&str| {
+        let url = from_file(key).and_then(|setting| setting.value.as_str());
+        url.and_then(|url| url::Url::parse(url).ok()).is_some_and(|url| url.password().is_some())
+    };
+    let is_given = |key: &&str| {
+        from_file(key).is_some_and(|setting| match &setting.value {
+            toml::Value::Array(items) => !items.is_empty(),
+            value => value.as_str().is_some_and(|text| !text.is_empty()),
+        })
+    };
+    let urls = ["database.url", "queue.url", "cache.url"];
+    let others = ["blobs.access_key", "blobs.secret_key", "auth.signing_keys", "worker.build_env"];
+    let held: Vec<&str> =
+        urls.into_iter().filter(has_password).chain(others.into_iter().filter(is_given)).collect();
+    let Ok(about) = std::fs::metadata(file) else { return };
+    if about.permissions().mode() & 0o004 != 0 && !held.is_empty() {
+        found.doubtful(
+            "secrets",
+            format!("everybody on this machine can read {}, which holds {}", file.display(), held.join(", ")),
+            format!("chmod o-r {}, or give secrets by the environment", file.display()),
+        );
+    }
+}
