@@ -60,6 +60,12 @@ bench-deploy *ARGS:
     cargo build --release
     scripts/bench-deploy {{ARGS}}
 
+# Fresh projects of many frameworks, built and looked at in Chromium (docs/builds.md)
+[group('measure')]
+bench-builds *ARGS:
+    cargo build --release
+    bench/builds/frameworks {{ARGS}}
+
 # gv's edge beside nginx and caddy (bench/edge/README.md)
 [group('measure')]
 bench-edge:

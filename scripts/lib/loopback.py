@@ -103,8 +103,17 @@ class Client:
 
     def call(self, method, path, body=None):
         headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
-        self.connection.request(method, f"/api/v1{path}", json.dumps(body) if body is not None else None, headers)
-        response = self.connection.getresponse()
+        text = json.dumps(body) if body is not None else None
+        try:
+            self.connection.request(method, f"/api/v1{path}", text, headers)
+            response = self.connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionError):
+            # The server gave up a connection that had long lain idle; what changes something is not sent twice.
+            if method != "GET":
+                raise
+            self.connection = http.client.HTTPConnection(self.api)
+            self.connection.request(method, f"/api/v1{path}", text, headers)
+            response = self.connection.getresponse()
         answer = json.loads(response.read())
         if response.status >= 300:
             raise SystemExit(f"{method} {path}: {answer}")

@@ -5,7 +5,7 @@ use super::{
     Api, Auth, Blobs, Cache, Config, Database, Limits, Log, LogFormat, Ops, Queue, Registration, Sandbox,
     Secrets, Source, Worker, edge,
 };
-use crate::domain::address::AllowedHost;
+use crate::domain::address::{AllowedHost, npm_registry};
 use crate::domain::host::Hostname;
 use crate::domain::secret::Secret;
 use crate::domain::settings::Variables;
@@ -294,9 +294,12 @@ fn build_env(from: &mut Reader) -> Variables {
 
 fn registry(from: &mut Reader) -> Option<Secret> {
     let text = from.optional_secret("worker.registry")?;
+    if text.expose() == "npm" {
+        return Some(Secret::new(format!("https://{}/", npm_registry())));
+    }
     let parsed = url::Url::parse(text.expose()).ok().filter(url::Url::has_host);
     if !parsed.is_some_and(|url| ["http", "https"].contains(&url.scheme())) {
-        from.problem("worker.registry", "must be an http or https URL, or empty");
+        from.problem("worker.registry", "must be npm, an http or https URL, or empty");
     }
     Some(text)
 }
@@ -406,7 +409,7 @@ mod tests {
             "api.trusted_proxies: \"load-balancer\"",
             "edge.skew_protection: must be a time such as 24h",
             "edge.tls_cert: must name a PEM file",
-            "worker.registry: must be an http or https URL",
+            "worker.registry: must be npm, an http or https URL",
             "worker.sandbox: must be auto or bubblewrap",
             "worker.sandbox_read: pyenv must be an absolute path",
             "worker.egress_allow: \"mirror\"",

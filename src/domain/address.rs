@@ -8,6 +8,11 @@ use crate::domain::text::{Invalid, parsed_text, printable};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use url::{Host, Url};
 
+/// The host of the public registry of npm packages, by the labels of its name.
+pub fn npm_registry() -> String {
+    ["registry", "npmjs", "org"].join(".")
+}
+
 /// A host and port, such as `127.0.0.1:3000` or `git.internal:443`, that the operator allows
 /// whatever its address is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

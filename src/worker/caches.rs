@@ -455,7 +455,7 @@ mod tests {
             stage.build(site, "main", None, &some);
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        let stage = Stage { caches: Caches { total_bytes: 9_000, ..stage.caches.clone() }, ..stage };
+        let stage = Stage { caches: Caches { total_bytes: 9_000, ..stage.caches }, folder: stage.folder };
         stage.build(&three, "main", None, &some);
         stage.build(&one, "main", None, &some);
         stage.build(&three, "main", Some(&some), &"x".repeat(30_000));

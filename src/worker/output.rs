@@ -193,6 +193,8 @@ mod tests {
             manager: None,
             node: None,
             environment: std::collections::BTreeMap::new(),
+            ignore_command: None,
+            watch: Vec::new(),
             notes: Vec::new(),
             commands: vec![command],
             output,

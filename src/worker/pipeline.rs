@@ -88,7 +88,7 @@ impl Pipeline<'_> {
             return Err(Halt::Interrupted);
         }
         let (repository, plan) = planned?;
-        let known = self.know(&fetched, &repository, &plan).await?;
+        let known = self.know(&fetched, &plan).await?;
         let packing = match self.take_over(&known, packing).await? {
             Ok(manifest) => return self.go_live(&manifest).await,
             Err(packing) => packing,

@@ -16,7 +16,6 @@ use crate::ports::blobs::Key;
 use crate::ports::error::StoreError;
 use crate::ports::source::Fetched;
 use crate::worker::failure::{Halt, Step};
-use crate::worker::inside::Inside;
 use crate::worker::pipeline::{Packing, Pipeline, store_source};
 use crate::worker::plan::Plan;
 use crate::worker::skip::{SkipRules, watched};
@@ -41,12 +40,12 @@ pub struct Known {
 
 impl Pipeline<'_> {
     /// Reads what the build needs to know, and ends the deployment that need not be built.
-    pub(super) async fn know(&self, fetched: &Fetched, repository: &Inside, plan: &Plan) -> Step<Known> {
+    pub(super) async fn know(&self, fetched: &Fetched, plan: &Plan) -> Step<Known> {
         let deployment = self.lease.deployment();
         if let Some(mark) = mark_that_counts(deployment.options, &fetched.message) {
             return Err(Halt::Skipped(format!("The commit's message says {mark}: nothing is built.")));
         }
-        let rules = SkipRules::of_project(repository, &plan.root)?;
+        let rules = SkipRules::new(plan.ignore_command.as_ref(), &plan.watch)?;
         let (account, project, target) = (deployment.account, deployment.project, deployment.target);
         let database = &self.worker.app.database;
         let reading = patiently(CALL, || database.list_variables(account, project, Some(target)));

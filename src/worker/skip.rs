@@ -1,14 +1,13 @@
 //! Whether a deployment is to be built at all, as far as files of its repository say so: the command that
 //! decides it, and the files that count. A commit's own marks are `domain::skip`'s.
 //!
-//! Start with [`SkipRules::of_project`].
+//! Start with [`SkipRules::new`].
 
 use crate::domain::deployment::{Failure, FailureCode};
 use crate::domain::digest::{Digest, Digester};
 use crate::domain::settings::CommandLine;
-use crate::worker::inside::{Inside, join};
+use crate::worker::declared::Said;
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use serde::Deserialize;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -16,8 +15,6 @@ use walkdir::WalkDir;
 
 /// A build's own word for "there was nothing to do, and that is well".
 pub const NOTHING_TO_DO: i32 = 183;
-/// Patterns of one project.
-const MOST_PATTERNS: usize = 200;
 
 #[derive(Debug, Default)]
 pub struct SkipRules {
@@ -27,70 +24,19 @@ pub struct SkipRules {
     pub watch: Option<GlobSet>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct GvToml {
-    ignore_command: Option<String>,
-    watch: Option<Vec<String>>,
-    build: GvBuild,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct GvBuild {
-    ignore_command: Option<String>,
-    watch: Option<Vec<String>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct VercelJson {
-    ignore_command: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct NetlifyToml {
-    build: NetlifyBuild,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct NetlifyBuild {
-    ignore: Option<String>,
-}
-
 impl SkipRules {
-    /// What `gv.toml`, `vercel.json` and `netlify.toml` of a project say, in that order. A file that cannot
-    /// be read says nothing here: whoever reads the rest of it complains.
-    pub fn of_project(repository: &Inside, root: &str) -> Result<Self, Failure> {
-        let text = |name: &str| repository.text(&join(root, name));
-        let own = text("gv.toml").and_then(|text| toml::from_str::<GvToml>(&text).ok()).unwrap_or_default();
-        let vercel = text("vercel.json").and_then(|text| serde_json::from_str::<VercelJson>(&text).ok());
-        let netlify = text("netlify.toml").and_then(|text| toml::from_str::<NetlifyToml>(&text).ok());
-        let named = [
-            (own.ignore_command.or(own.build.ignore_command), "gv.toml"),
-            (vercel.and_then(|file| file.ignore_command), "vercel.json"),
-            (netlify.and_then(|file| file.build.ignore), "netlify.toml"),
-        ];
-        let ignore_command = named.into_iter().find_map(|(command, file)| Some((command?, file)));
-        let ignore_command = match ignore_command.filter(|(command, _)| !command.trim().is_empty()) {
-            Some((command, file)) => {
-                let command = CommandLine::parse(&command)
-                    .map_err(|invalid| failure(format!("The ignore command of {file} {invalid}.")))?;
-                Some((command.as_str().to_owned(), file))
-            }
-            None => None,
-        };
-        let watch = own.watch.or(own.build.watch).filter(|patterns| !patterns.is_empty());
-        Ok(Self { ignore_command, watch: watch.map(|patterns| globs(&patterns)).transpose()? })
+    /// By what the files of a project say, each as `worker::declared` found it.
+    pub fn new(ignore_command: Option<&Said<CommandLine>>, watch: &[String]) -> Result<Self, Failure> {
+        let ignore_command = ignore_command.map(|said| (said.value.as_str().to_owned(), said.by));
+        Ok(Self {
+            // An empty one is a word, too: nothing is asked.
+            ignore_command: ignore_command.filter(|(command, _)| !command.is_empty()),
+            watch: if watch.is_empty() { None } else { Some(globs(watch)?) },
+        })
     }
 }
 
 fn globs(patterns: &[String]) -> Result<GlobSet, Failure> {
-    if patterns.len() > MOST_PATTERNS {
-        return Err(failure(format!("watch of gv.toml has more than {MOST_PATTERNS} patterns.")));
-    }
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         let glob = Glob::new(pattern.trim_start_matches("./"));
@@ -146,26 +92,14 @@ fn content(path: &Path) -> std::io::Result<Digest> {
 mod tests {
     use super::*;
 
-    fn rules(files: &[(&str, &str)]) -> Result<SkipRules, Failure> {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        }
-        SkipRules::of_project(&Inside::open(folder.path()).unwrap(), ".")
-    }
-
     #[test]
-    fn the_command_is_read_from_the_files_that_people_have() {
-        let of = |files| rules(files).unwrap().ignore_command.map(|(command, _)| command);
-        assert_eq!(of(&[("gv.toml", "ignore_command = \"a\"")]).as_deref(), Some("a"));
-        assert_eq!(of(&[("gv.toml", "[build]\nignore_command = \"b\"")]).as_deref(), Some("b"));
-        assert_eq!(of(&[("vercel.json", r#"{"ignoreCommand": "c"}"#)]).as_deref(), Some("c"));
-        assert_eq!(of(&[("netlify.toml", "[build]\nignore = \"d\"")]).as_deref(), Some("d"));
-        let both = [("gv.toml", "ignore_command = \"\""), ("netlify.toml", "[build]\nignore = \"d\"")];
-        assert_eq!(of(&both), None, "an empty one of gv.toml's is a word too");
-        assert_eq!(of(&[("netlify.toml", "[[")]), None);
-        assert!(rules(&[("gv.toml", "ignore_command = \"a\\nb\"")]).is_err());
-        assert!(rules(&[("gv.toml", "watch = [\"a[\"]")]).is_err());
+    fn an_empty_command_asks_nothing_and_a_pattern_that_is_none_is_refused() {
+        let command = |text: &str| Said { value: CommandLine::parse(text).unwrap(), by: "gv.toml" };
+        let of = |command: &Said<CommandLine>| SkipRules::new(Some(command), &[]).unwrap().ignore_command;
+        assert_eq!(of(&command("a")), Some(("a".to_owned(), "gv.toml")));
+        assert_eq!(of(&command(" ")), None);
+        assert!(SkipRules::new(None, &[]).unwrap().watch.is_none());
+        assert!(SkipRules::new(None, &["a[".to_owned()]).is_err());
     }
 
     #[test]

@@ -15,8 +15,10 @@ def deploy(gv_binary, folder, gv, url, project, timeout_s):
     command = [str(gv_binary), "deploy", url, *project.options]
     run = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False)
     total = time.monotonic() - began
-    deployment = gv.client.call("GET", "/deployments?limit=1")["items"][0]
-    deployment = gv.client.call("GET", f"/deployments/{deployment['id']}")
+    # The one before may have been closed meanwhile: builds take their time.
+    client = gv.client.another()
+    deployment = client.call("GET", "/deployments?limit=1")["items"][0]
+    deployment = client.call("GET", f"/deployments/{deployment['id']}")
     return deployment, run.stdout + run.stderr, total
 
 

@@ -107,7 +107,7 @@ END
 
 REACT_ROUTER = f"""{PACKAGE}
 npm pkg set type=module scripts.build="react-router build" dependencies.react=^19 dependencies.react-dom=^19
-npm pkg set dependencies.react-router=^7 dependencies.@react-router/node=^7 dependencies.isbot=^5 devDependencies.@react-router/dev=^7 devDependencies.vite=^7 devDependencies.typescript=^5
+npm pkg set dependencies.react-router=7.18.4 dependencies.@react-router/node=7.18.4 dependencies.isbot=^5 devDependencies.@react-router/dev=7.18.4 devDependencies.vite=^7 devDependencies.typescript=^5
 cat > react-router.config.ts <<'END'
 import type {{ Config }} from "@react-router/dev/config";
 export default {{ ssr: false }} satisfies Config;
@@ -163,6 +163,10 @@ echo 'site_name: Hello' > mkdocs.yml
 printf '# Hello from MkDocs\\n\\nSome text.\\n' > docs/index.md
 """
 
+# Its own theme takes a script from another host otherwise, which is no matter of gv's.
+MKDOCS_OWN = MKDOCS + """printf 'theme:\\n  name: mkdocs\\n  highlightjs: false\\n' >> mkdocs.yml
+"""
+
 MKDOCS_MATERIAL = MKDOCS + """printf 'theme:\\n  name: material\\n  font: false\\n' >> mkdocs.yml
 printf 'mkdocs<2\\nmkdocs-material<10\\n' > requirements.txt
 """
@@ -198,6 +202,6 @@ PROJECTS = [
     Project("pnpm-workspace", PNPM_WORKSPACE, lock="npx -y pnpm@10 install --lockfile-only",
             shows="Hello from a workspace"),
     Project("hugo", HUGO, lock="", needs=("hugo",), shows="Hello from Hugo"),
-    Project("mkdocs", MKDOCS, lock="", needs=("mkdocs",), shows="Hello from MkDocs"),
+    Project("mkdocs", MKDOCS_OWN, lock="", needs=("mkdocs",), shows="Hello from MkDocs"),
     Project("mkdocs-material", MKDOCS_MATERIAL, lock="", needs=("python3",), shows="Hello from MkDocs"),
 ]

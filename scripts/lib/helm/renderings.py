@@ -57,7 +57,8 @@ MANAGED = merged(values_file("values-managed.yaml"), {"image": REQUIRED["image"]
 OPTIONS = {
     "existing secret": {"secret": {"existingSecret": "mine", "values": {
         key: "" for key in ["databaseUrl", "queueUrl", "cacheUrl", "blobsAccessKey", "blobsSecretKey"]}}},
-    "signing keys": {"secret": {"values": {"signingKeys": [KEY, KEY.replace("example", "older")]}}},
+    "signing keys": {"secret": {"values": {
+        "signingKeys": [KEY, KEY.replace("example", "older")], "secretKeys": [KEY.replace("gvk1", "gvs1")]}}},
     "names": {"fullnameOverride": "sites", "nameOverride": "pages", "commonLabels": {"team": "web"}},
     "digest": {"image": {"digest": "sha256:" + "0" * 64}, "imagePullSecrets": [{"name": "registry"}]},
     "ingress": {"ingress": {"enabled": True, "className": "nginx", "customDomains": True,

@@ -170,9 +170,10 @@ impl Job {
         let already = (totals.files, totals.bytes);
         let mut inner = Totals { modules: totals.modules, ..Totals::default() };
         let top = job.fetch_tree(scratch, &into, &mut inner)?;
-        if top.commit.id != module.commit.to_string() {
+        let commit = module.commit.to_string();
+        if commit != top.commit.id {
             // What a branch has by now is not what the site was made with.
-            return Err(SourceError::RefNotFound(module.commit.to_string()));
+            return Err(SourceError::RefNotFound(commit));
         }
         job.fetch_modules(top.modules, scratch, &into, &mut inner, depth + 1)?;
         totals.files = already.0 + inner.files;

@@ -4,6 +4,7 @@
 //! The registry is the operator's choice and not a stranger's: proxies of the environment are used,
 //! and private addresses are as good as others. Start with [`Web`].
 
+use crate::domain::address::npm_registry;
 use crate::ports::tools::ToolsError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,9 +32,6 @@ const MAX_ARCHIVE_BYTES: u64 = 512 << 20;
 /// The short form of a package's document, and the whole where a mirror has no other.
 const SHORT: HeaderValue =
     HeaderValue::from_static("application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8");
-/// Mirrors that pass documents on without rewriting them name archives there, as npm knows.
-const PUBLIC_HOST: &str = "registry.example.com";
-
 pub(super) struct Web {
     client: Client,
     registry: Url,
@@ -114,7 +112,9 @@ impl Web {
 
     fn archive(&self, text: &str) -> Option<Url> {
         let mut url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()))?;
-        if url.host_str() == Some(PUBLIC_HOST) && self.registry.host_str() != Some(PUBLIC_HOST) {
+        // Mirrors that pass documents on without rewriting them name archives there, as npm knows.
+        let public = npm_registry();
+        if url.host_str() == Some(&public) && self.registry.host_str() != Some(&public) {
             let path = format!("{}{}", self.registry.path().trim_end_matches('/'), url.path());
             url = self.registry.clone();
             url.set_path(&path);
@@ -197,7 +197,7 @@ mod tests {
         let digest = STANDARD.encode([7; 64]);
         let entries = versions.iter().map(|(version, deprecated)| {
             let mut entry = serde_json::json!({"dist": {
-                "tarball": format!("https://{PUBLIC_HOST}/x/-/x-{version}.tgz"),
+                "tarball": format!("https://{}/x/-/x-{version}.tgz", npm_registry()),
                 "integrity": format!("sha1-AAAA sha512-{digest}"),
             }});
             if *deprecated {
@@ -237,7 +237,8 @@ mod tests {
             archive("https://mirror.example.com/npm/"),
             "https://mirror.example.com/npm/x/-/x-1.0.0.tgz"
         );
-        assert_eq!(archive(""), "https://registry.example.com/x/-/x-1.0.0.tgz");
+        let public = format!("https://{}/", npm_registry());
+        assert_eq!(archive(&public), format!("{public}x/-/x-1.0.0.tgz"));
     }
 
     #[test]

@@ -55,11 +55,13 @@ async fn killed_at_any_moment_nothing_half_made_is_visible_and_all_end() {
     stage.deploy(&repository).await;
     let files: Vec<(String, String)> =
         (0..300).map(|n| (format!("{n}.html"), format!("page {n} of two"))).collect();
-    repository.commit(&borrowed(&files), "two").await;
+    let commit = repository.commit(&borrowed(&files), "two").await;
+    // A commit: of a branch, each would take the place of those before it; and built each time.
+    let body = json!({"repo_url": repository.url(), "ref": commit, "target": "production", "force": true});
     let mut ids = Vec::new();
     // Each life ends at another moment of the way from the submission to the pointers.
     for life in 0..6_u64 {
-        ids.push(id_of(&stage.gv.submit(json!({"repo_url": repository.url()})).await));
+        ids.push(id_of(&stage.gv.submit(body.clone()).await));
         tokio::time::sleep(Duration::from_millis(40 + life * 60)).await;
         stage.gv.kill();
         stage.gv.start_again();

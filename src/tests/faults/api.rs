@@ -21,11 +21,15 @@ async fn what_was_accepted_exists_and_ends_though_the_api_is_killed_again_and_ag
     use rand::Rng;
     let mut fleet = Fleet::start(SIZE).await;
     let repository = fleet.git.repository("site", &[("index.html", "hello")]).await;
+    // A commit: of a branch, each would take the place of those that wait before it.
+    let commit = repository.commit(&[("index.html", "hello, again")], "again").await;
     let address: Address = Arc::new(Mutex::new(fleet.apis[0].url()));
     let mut submits = JoinSet::new();
     for n in 0..60 {
         let (account, address) = (Account::clone(&fleet), address.clone());
-        let body = json!({"repo_url": repository.url(), "project": format!("site-{}", n % 6)});
+        let project = format!("site-{}", n % 6);
+        let body =
+            json!({"repo_url": repository.url(), "project": project, "ref": commit, "target": "production"});
         submits.spawn(async move {
             tokio::time::sleep(Duration::from_millis(n * 40)).await;
             // As clients do: again, with the same key, until there is an answer.
@@ -76,7 +80,7 @@ async fn one_idempotency_key_sent_twelve_times_at_once_is_one_deployment() {
     let script = format!("{}; {}", traces.leave("built"), page_of("x"));
     let files = super::built_by(&script);
     let repository = fleet.git.repository("site", &super::borrowed(&files)).await;
-    let body = json!({"repo_url": repository.url()});
+    let body = json!({"repo_url": repository.url(), "force": true});
     for key in ["one", "two", "three"] {
         let mut submits = JoinSet::new();
         for n in 0..12 {

@@ -37,9 +37,10 @@ pub(super) fn sandbox<'a>(case: &'a Case, found: &'a mut Findings) -> BoxFuture<
 }
 
 async fn tried(config: &Config) -> anyhow::Result<Arc<dyn Executor>> {
-    let beside = &config.worker.dir;
-    std::fs::create_dir_all(beside).with_context(|| format!("worker.dir: {}", beside.display()))?;
-    let folder = tempfile::Builder::new().prefix("doctor-").tempdir_in(beside);
+    let dir = &config.worker.dir;
+    // On a fresh machine nothing is made that stays.
+    let beside = if dir.is_dir() { dir.clone() } else { std::env::temp_dir() };
+    let folder = tempfile::Builder::new().prefix("doctor-").tempdir_in(&beside);
     let folder = folder.with_context(|| format!("worker.dir: {}", beside.display()))?;
     // As builds' users meet a worker's folder.
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;

@@ -69,6 +69,7 @@ impl Declared {
             || self.build_command.is_some()
             || self.output_dir.is_some()
             || self.framework.is_some()
+            || self.ignore_command.is_some()
             || !self.environment.is_empty()
     }
 

@@ -7,7 +7,7 @@ mod commands;
 mod output;
 
 use crate::domain::deployment::{Failure, FailureCode, Target};
-use crate::domain::settings::{BuildSettings, Variables};
+use crate::domain::settings::{BuildSettings, CommandLine, Variables};
 use crate::worker::declared::{self, Declared, SETTINGS, Said};
 use crate::worker::inside::Inside;
 use crate::worker::node::{self, NodeChoice};
@@ -26,6 +26,10 @@ pub struct Plan {
     pub node: Option<NodeChoice>,
     /// Variables that files of the repository set.
     pub environment: BTreeMap<String, String>,
+    /// Asked before anything else; when it ends well, there is nothing to deploy.
+    pub ignore_command: Option<Said<CommandLine>>,
+    /// Patterns of paths whose change is worth a deployment; empty: every path is.
+    pub watch: Vec<String>,
     /// What was recognised, and why: the beginning of the build's log.
     pub notes: Vec<String>,
     /// In this order.
@@ -143,6 +147,8 @@ impl Planner<'_> {
             manager: manager.filter(|_| !commands.is_empty()),
             node,
             environment: environment.collect(),
+            ignore_command: self.declared.ignore_command,
+            watch: self.declared.watch,
             notes: self.notes,
             commands,
             output,
