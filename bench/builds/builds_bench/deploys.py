@@ -22,10 +22,17 @@ def deploy(gv_binary, folder, gv, url, project, timeout_s):
     return deployment, run.stdout + run.stderr, total
 
 
-def measured(project, deployment, log, total):
-    # One "Done" a command, in their order: installing comes first where there is any.
-    done = re.findall(r"Done in ([0-9.]+) s\.", log)
+def seconds(log):
+    """Of installing and of building, as far as there was any. One "Done" a command, in their order:
+    installing comes first."""
+    done = [float(took) for took in re.findall(r"Done in ([0-9.]+) s\.", log)]
     installs = len(re.findall(r"Install: `", log))
+    steps = {"install": done[0]} if installs and done else {}
+    return steps | ({"build": done[-1]} if len(done) > installs else {})
+
+
+def measured(project, deployment, log, total):
+    steps = seconds(log)
     recognised = re.search(r"Recognised ([^\n]+?): ", log)
     tools = re.search(r"Builds with ([^\n]+?)\.(?:\n|$)", log)
     return {
@@ -33,8 +40,8 @@ def measured(project, deployment, log, total):
         "state": deployment["state"],
         "recognised": recognised.group(1) if recognised else "plain files",
         "tools": re.sub(r", downloaded now", "", tools.group(1)) if tools else "",
-        "install_s": done[0] if installs and done else "",
-        "build_s": done[-1] if len(done) > installs else "",
+        "install_s": steps.get("install", ""),
+        "build_s": steps.get("build", ""),
         "total_s": f"{total:.1f}",
         "files": deployment.get("files") or "",
         "bytes": deployment.get("bytes") or "",

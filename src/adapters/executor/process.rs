@@ -150,7 +150,10 @@ fn lead_through(door: &Door, hold: &mut Hold, env: &mut Vec<(String, String)>) {
     }
     let proxy = format!("http://127.0.0.1:{}", door.port().unwrap_or(forwarder::PORT));
     let local = "localhost,127.0.0.1,::1";
-    let named = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"].map(|name| (name, proxy.as_str()));
+    // Yarn from 2 on hears its own names alone.
+    let names =
+        ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "YARN_HTTP_PROXY", "YARN_HTTPS_PROXY"];
+    let named = names.map(|name| (name, proxy.as_str()));
     let others = [("NO_PROXY", local), ("no_proxy", local), ("NODE_USE_ENV_PROXY", "1")];
     // Last, and so over what a person set.
     env.extend(named.into_iter().chain(others).map(|(name, value)| (name.to_owned(), value.to_owned())));

@@ -84,7 +84,7 @@ fn on_a_fresh_machine_nothing_is_broken_and_nothing_is_made() {
         ("cache", "well"),
         ("storage", "skipped"),
         ("domain", "skipped"),
-        ("sandbox", "doubtful"),
+        ("sandbox", "well"),
     ] {
         assert_eq!(report.verdict(check), verdict, "{report}");
     }
