@@ -1,7 +1,7 @@
 //! Git LFS: pointers that stand in place of large files, and the files themselves, by its batch API
 //! (git-lfs/docs/api/batch.md) on the repository's own host.
 //!
-//! Each request passes the [`Wire`](super::wire::Wire): the same rules about addresses, the token
+//! Each request passes the [`Wire`]: the same rules about addresses, the token
 //! to its own origin alone, the same limits. A file is taken when it has the digest and length of
 //! its pointer. Start with [`pointers`], then [`Job::fetch_large_files`].
 
