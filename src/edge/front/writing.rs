@@ -65,10 +65,10 @@ pub fn write_head(head: &mut Vec<u8>, reply: &Reply, date_line: &[u8], closes: b
     head.extend_from_slice(b"\r\n");
 }
 
-/// Sends a head and the body of its answer behind it. An error leaves the answer cut off: the connection is of no
-/// use any more.
-pub async fn send(
-    stream: &mut impl Outgoing,
+/// Sends a head and the body of its answer behind it. An error leaves the answer cut off: the
+/// connection is of no use any more.
+pub async fn send<S: Outgoing>(
+    stream: &mut S,
     waiting: &mut Waiting,
     head: &mut Vec<u8>,
     reply: Reply,
@@ -77,7 +77,7 @@ pub async fn send(
     match body {
         FileBody::OfReady => {
             let body = lines.body();
-            if joins(stream) {
+            if S::JOINS {
                 head.extend_from_slice(body.map_or(&[], |bytes| bytes));
                 write_all(stream, waiting, head, Bytes::new()).await?;
             } else {
@@ -85,7 +85,7 @@ pub async fn send(
             }
         }
         FileBody::Held(bytes) if !is_head => {
-            if bytes.len() <= SMALL_BODY && joins(stream) {
+            if bytes.len() <= SMALL_BODY && S::JOINS {
                 head.extend_from_slice(&bytes);
                 write_all(stream, waiting, head, Bytes::new()).await?;
             } else {
@@ -110,10 +110,6 @@ pub async fn send(
         .until(|| Instant::now() + STALL, false, |context| Pin::new(&mut *stream).poll_flush(context))
         .await;
     flushed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
-
-fn joins<S: Outgoing>(_: &S) -> bool {
-    S::JOINS
 }
 
 /// One step of writing, of at least a byte.

@@ -18,14 +18,7 @@ async fn an_eleventy_site_is_recognised_installed_and_built() {
         )
         .await;
     let id = id_of(&stage.gv.submit(json!({"repo_url": repository.url()})).await);
-    let deployment = loop {
-        // Packages come from a registry, which may take its time.
-        let deployment = stage.gv.get(&format!("/deployments/{id}")).await;
-        if !["queued", "cloning", "building", "uploading"].contains(&deployment["state"].as_str().unwrap()) {
-            break deployment;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    };
+    let deployment = stage.ended(&id).await;
     let log = stage.gv.deployment_log(&id).await;
     assert_eq!(deployment["state"], "ready", "{deployment}\n{log}");
     assert!(log.contains("Eleventy"), "the log says what was recognised: {log}");

@@ -53,6 +53,19 @@ impl Stage {
         self.git.repository(name, &[("index.html", "<h1>first</h1>"), ("about.html", "about")]).await
     }
 
+    /// A deployment that has ended, however long that takes: what it needs comes from a registry.
+    async fn ended(&self, id: &str) -> Value {
+        loop {
+            let deployment = self.gv.get(&format!("/deployments/{id}")).await;
+            if !["queued", "cloning", "building", "uploading"]
+                .contains(&deployment["state"].as_str().unwrap())
+            {
+                return deployment;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+
     async fn deploy(&self, repository: &Repository) -> Value {
         self.gv.deploy(json!({"repo_url": repository.url()})).await
     }

@@ -16,14 +16,7 @@ fn registry() -> String {
 async fn built(stage: &Stage, name: &str, files: &[(&str, &str)]) -> (serde_json::Value, String) {
     let repository = stage.git.repository(name, files).await;
     let id = id_of(&stage.gv.submit(json!({"repo_url": repository.url()})).await);
-    let deployment = loop {
-        // Tools come from a registry, which may take its time.
-        let deployment = stage.gv.get(&format!("/deployments/{id}")).await;
-        if !["queued", "cloning", "building", "uploading"].contains(&deployment["state"].as_str().unwrap()) {
-            break deployment;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    };
+    let deployment = stage.ended(&id).await;
     let log = stage.gv.deployment_log(&id).await;
     (deployment, log)
 }
