@@ -4,23 +4,21 @@
 //! its parts, each alone.
 
 mod backends;
+mod builds;
 mod checks;
 pub mod data_dir;
 mod disk;
 pub mod doctor;
 
 use crate::adapters::clock::SystemClock;
-use crate::adapters::executor::choice::{Means, Wanted, choose};
-use crate::adapters::executor::process::{GuardProgram, Place};
 use crate::adapters::source::git::GitSource;
-use crate::adapters::tools::registry::RegistryTools;
 use crate::api::ApiSettings;
 use crate::app::accounts::Accounts;
 use crate::app::administration::Administration;
 use crate::app::signing::SigningKeys;
 use crate::app::{App, Policy};
+use crate::config::Config;
 use crate::config::edge::AccessLog;
-use crate::config::{Config, Sandbox};
 use crate::domain::host::{Names, Scheme, SiteUrls};
 use crate::domain::sealing::SecretKeys;
 use crate::domain::secret::Secret;
@@ -31,14 +29,13 @@ use crate::ops::Checks;
 use crate::ports::database::Database;
 use crate::ports::error::{StoreError, StoreErrorKind};
 use crate::ports::executor::Executor;
-use crate::ports::tools::Tools;
 use crate::ports::variables::Resealed;
 use crate::worker::{Machine, Worker, WorkerSettings};
 use crate::{api as api_role, edge as edge_role, ops, telemetry};
 use anyhow::Context;
 use backends::{Backends, Shared};
+use builds::{executor, tools};
 use data_dir::{DataDir, OwnerSession};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +43,6 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use url::Url;
 
 /// What a process that can serve says about itself.
 #[derive(Clone, Debug)]
@@ -449,68 +445,6 @@ fn edge_listeners(config: &Config) -> anyhow::Result<Listeners> {
 fn addresses(listeners: &Listeners) -> std::io::Result<(SocketAddr, Option<SocketAddr>)> {
     let tls = listeners.tls.as_ref().map(TcpListener::local_addr);
     Ok((listeners.plain.local_addr()?, tls.transpose()?))
-}
-
-/// Whether this process is root, and this user is somebody to its kernel: the root of a user namespace
-/// may be its only inhabitant.
-fn may_become(user: u32) -> bool {
-    let inhabited = |map: &str| {
-        map.lines().any(|line| {
-            let mut numbers = line.split_whitespace().map(str::parse::<u64>);
-            let (Some(Ok(first)), Some(Ok(_)), Some(Ok(count))) =
-                (numbers.next(), numbers.next(), numbers.next())
-            else {
-                return false;
-            };
-            (first..first.saturating_add(count)).contains(&u64::from(user))
-        })
-    };
-    rustix::process::geteuid().is_root()
-        && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| inhabited(&map))
-}
-
-/// The hold that builds get, tried in a folder before anything is promised.
-async fn executor(config: &Config, dir: &Path) -> anyhow::Result<Arc<dyn Executor>> {
-    let worker = &config.worker;
-    // Else builds that run as the same user could trace it, where nothing but that keeps them.
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "the worker's memory is open to its own user's processes");
-    }
-    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    let place = Place {
-        guard: GuardProgram::this_binary(),
-        records: dir.join("running"),
-        readable: worker.sandbox_read.clone(),
-        user: Some(worker.build_uid).filter(|user| may_become(*user)),
-    };
-    let wanted = match worker.sandbox {
-        Sandbox::Auto => Wanted::Auto,
-        Sandbox::Bubblewrap => Wanted::Bubblewrap,
-        Sandbox::Landlock => Wanted::Landlock,
-        Sandbox::UnsafeNone => Wanted::Nothing,
-    };
-    let means = Means { place, dir, egress_allow: worker.egress_allow.clone() };
-    let executor = choose(wanted, &means).await.map_err(anyhow::Error::msg).context("worker.sandbox")?;
-    if executor.is_sandbox() {
-        tracing::info!(sandbox = executor.mode(), "builds are held");
-    } else {
-        tracing::warn!(
-            "BUILDS ARE NOT HELD (worker.sandbox = \"unsafe-none\"): whoever may deploy can read and do whatever \
-             this worker can, its secrets and its network included"
-        );
-    }
-    metrics::gauge!("gv_sandbox", "mode" => executor.mode()).set(1.0);
-    Ok(Arc::new(executor))
-}
-
-fn tools(config: &Config) -> anyhow::Result<Option<Arc<dyn Tools>>> {
-    let worker = &config.worker;
-    let Some(registry) = &worker.registry else { return Ok(None) };
-    let registry = Url::parse(registry.expose()).context("worker.registry")?;
-    let dir = std::path::absolute(&worker.tools_dir).context("worker.tools_dir")?;
-    let tools =
-        RegistryTools::new(registry, dir, worker.tools_mb << 20).context("preparing to bring tools")?;
-    Ok(Some(Arc::new(tools)))
 }
 
 fn backend_checks(backends: &Backends) -> Checks {

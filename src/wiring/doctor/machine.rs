@@ -3,7 +3,7 @@
 use super::{Case, Findings, words};
 use crate::config::Config;
 use crate::ports::executor::Executor;
-use crate::wiring::executor;
+use crate::wiring::builds::executor;
 use anyhow::Context as _;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
