@@ -185,7 +185,7 @@ fn read(from: &mut Reader) -> Option<Config> {
             build_env: build_env(from),
             sandbox: sandbox.unwrap_or(Sandbox::Auto),
             sandbox_read: sandbox_read(from),
-            build_uid: from.number("worker.build_uid", 1..=i64::from(u32::MAX - 1)),
+            build_uid: from.number("worker.build_uid", 1..=i64::from(u32::MAX - 1 - 1_000)),
             egress_allow: allow(from, "worker.egress_allow"),
         },
         limits: Limits {

@@ -45,6 +45,9 @@ pub trait Executor: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Job {
     pub deployment: DeploymentId,
+    /// Jobs that may run at the same time have different ones, those of one deployment the same. An executor
+    /// that can gives each seat a user of its own, since the kernel lets nobody near another user's processes.
+    pub seat: u16,
     /// The deployment's own folder: all that the command may write to, beside `caches`.
     pub workspace: PathBuf,
     /// Folders outside the workspace that the command may read and run programs from: tools that
@@ -76,7 +79,7 @@ pub struct JobLimits {
     pub disk_files: u64,
     /// Of each process's private data: the process is refused more.
     pub process_bytes: u64,
-    /// Of the user that builds run as, its other processes included: forking fails there. It is the
+    /// Of the user that the build runs as, its other processes included: forking fails there. It is the
     /// net below `processes`, which is looked at now and then, and so should be larger.
     pub user_processes: u64,
     /// Of each file that is written.

@@ -12,18 +12,20 @@ use std::path::Path;
 use std::sync::Arc;
 use url::Url;
 
-/// Whether this process is root, and this user is somebody to its kernel: the root of a user namespace
+/// Whether this process is root, and all these users are somebody to its kernel: the root of a user namespace
 /// may be its only inhabitant.
-fn may_become(user: u32) -> bool {
+fn may_become(first: u32, count: u16) -> bool {
+    let (first, last) = (u64::from(first), u64::from(first) + u64::from(count.max(1)) - 1);
     let inhabited = |map: &str| {
         map.lines().any(|line| {
             let mut numbers = line.split_whitespace().map(str::parse::<u64>);
-            let (Some(Ok(first)), Some(Ok(_)), Some(Ok(count))) =
+            let (Some(Ok(from)), Some(Ok(_)), Some(Ok(count))) =
                 (numbers.next(), numbers.next(), numbers.next())
             else {
                 return false;
             };
-            (first..first.saturating_add(count)).contains(&u64::from(user))
+            let inhabited = from..from.saturating_add(count);
+            inhabited.contains(&first) && inhabited.contains(&last)
         })
     };
     rustix::process::geteuid().is_root()
@@ -42,7 +44,7 @@ pub(super) async fn executor(config: &Config, dir: &Path) -> anyhow::Result<Arc<
         guard: GuardProgram::this_binary(),
         records: dir.join("running"),
         readable: worker.sandbox_read.clone(),
-        user: Some(worker.build_uid).filter(|user| may_become(*user)),
+        first_user: Some(worker.build_uid).filter(|first| may_become(*first, worker.concurrency)),
     };
     let wanted = match worker.sandbox {
         Sandbox::Auto => Wanted::Auto,

@@ -8,6 +8,7 @@ use crate::domain::id::DeploymentId;
 use crate::worker::Worker;
 use crate::worker::failure::{Halt, Step};
 use crate::worker::pipeline::Pipeline;
+use crate::worker::seats::Seat;
 use crate::worker::workspace::Workspace;
 use futures_util::FutureExt;
 use std::convert::Infallible;
@@ -32,6 +33,7 @@ pub type Nudge = Option<DeploymentId>;
 /// Works on a deployment until it has ended or is not ours any more. Fails for no reason.
 pub async fn attend(
     worker: &Worker,
+    seat: &Seat,
     mut lease: Lease,
     stop: &CancellationToken,
     nudges: broadcast::Receiver<Nudge>,
@@ -44,7 +46,7 @@ pub async fn attend(
     note_wait(&deployment, &log);
     let watching = watch(lease.control(), deployment.id, stop, nudges);
     let working = async {
-        let (done, workspace) = work(worker, &mut lease, &log).await;
+        let (done, workspace) = work(worker, seat, &mut lease, &log).await;
         end(worker, &mut lease, log, done).await;
         workspace
     };
@@ -129,14 +131,19 @@ async fn watch(
     }
 }
 
-async fn work(worker: &Worker, lease: &mut Lease, log: &LogWriter) -> (Step<()>, Option<Workspace>) {
+async fn work(
+    worker: &Worker,
+    seat: &Seat,
+    lease: &mut Lease,
+    log: &LogWriter,
+) -> (Step<()>, Option<Workspace>) {
     let (dir, deployment) = (worker.settings.dir.clone(), lease.deployment().clone());
     let created = tokio::task::spawn_blocking(move || Workspace::create(&dir, &deployment)).await;
     let workspace = match created.map_err(std::io::Error::other).flatten() {
         Ok(workspace) => workspace,
         Err(error) => return (Err(Halt::internal(error)), None),
     };
-    let mut pipeline = Pipeline { worker, lease, log, workspace: &workspace };
+    let mut pipeline = Pipeline { worker, seat, lease, log, workspace: &workspace };
     // A defect that one repository brings to light must not take the other builds down.
     let done = AssertUnwindSafe(pipeline.run()).catch_unwind().await.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);

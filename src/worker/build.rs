@@ -24,6 +24,7 @@ const SIGNAL_FOR_ALL: Duration = Duration::from_millis(500);
 pub struct Build<'a> {
     pub executor: &'a dyn Executor,
     pub deployment: DeploymentId,
+    pub seat: u16,
     pub workspace: &'a Workspace,
     /// What the commands may read beside the workspace.
     pub tools: Vec<PathBuf>,
@@ -101,6 +102,7 @@ impl Build<'_> {
         let began = Instant::now();
         let job = Job {
             deployment: self.deployment,
+            seat: self.seat,
             workspace: self.workspace.root().to_owned(),
             tools: self.tools.clone(),
             caches: self.caches.clone(),

@@ -24,6 +24,7 @@ mod plan;
 mod presets;
 mod reuse;
 pub mod rules;
+mod seats;
 mod settings;
 mod skip;
 mod system;
@@ -44,6 +45,7 @@ use crate::ports::source::Source;
 use crate::ports::tools::Tools;
 use anyhow::Context;
 use attempt::Nudge;
+use seats::{Seat, Seats};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -79,16 +81,19 @@ impl Worker {
         let _listening = AbortOnDropHandle::new(tokio::spawn(hear(worker.app.clone(), nudges.clone())));
         let Some(()) = worker.abandon_earlier(&stop).await else { return Ok(()) };
         let Some(mut announcements) = worker.listen(&stop).await else { return Ok(()) };
-        let most = usize::from(worker.settings.concurrency.max(1));
+        let most = worker.settings.concurrency.max(1);
+        let (seats, mut free) = (Seats::new(most), None);
         let mut running = JoinSet::new();
         tracing::info!(concurrency = most, executor = worker.executor.mode(), "the worker takes deployments");
         loop {
+            free = free.or_else(|| seats.take());
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(ended) = running.join_next(), if !running.is_empty() => report(ended),
-                announcement = announcements.next(), if running.len() < most => {
-                    running.spawn(handle(worker.clone(), announcement, stop.clone(), nudges.subscribe()));
+                announcement = announcements.next(), if free.is_some() => {
+                    let Some(seat) = free.take() else { continue };
+                    running.spawn(handle(worker.clone(), seat, announcement, stop.clone(), nudges.subscribe()));
                 }
             }
         }
@@ -151,6 +156,7 @@ impl Worker {
 /// as many as it may has room for another.
 async fn handle(
     worker: Arc<Worker>,
+    seat: Seat,
     announcement: Announcement,
     stop: CancellationToken,
     nudges: broadcast::Receiver<Nudge>,
@@ -164,7 +170,7 @@ async fn handle(
             Ok(Taken::Lease(lease)) => {
                 settle();
                 let span = span_of(&worker, &lease);
-                attempt::attend(&worker, lease, &stop, heard).instrument(span).await;
+                attempt::attend(&worker, &seat, lease, &stop, heard).instrument(span).await;
             }
             Ok(Taken::Lost(lease)) => {
                 settle();

@@ -30,6 +30,7 @@ use crate::worker::output::{self, Moment, Site};
 use crate::worker::plan::{self, Command, CommandKind, Plan};
 use crate::worker::reuse::Known;
 use crate::worker::rules::RuleFiles;
+use crate::worker::seats::Seat;
 use crate::worker::toolchain::Toolchain;
 use crate::worker::upload::{self, amount, files_of};
 use crate::worker::workspace::Workspace;
@@ -41,6 +42,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub struct Pipeline<'a> {
     pub worker: &'a Worker,
+    pub seat: &'a Seat,
     pub lease: &'a mut Lease,
     pub log: &'a LogWriter,
     pub workspace: &'a Workspace,
@@ -322,6 +324,7 @@ impl Pipeline<'_> {
         let mut build = Build {
             executor: &*self.worker.executor,
             deployment: deployment.id,
+            seat: self.seat.number(),
             workspace: self.workspace,
             tools: toolchain.folders.clone(),
             env: environment(plan, &context),

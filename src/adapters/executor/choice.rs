@@ -102,6 +102,7 @@ async fn probe(executor: &ProcessExecutor, dir: &Path) -> Result<(), String> {
     let command = ["sh", "-c", script, "sh"].map(str::to_owned).into_iter();
     let job = Job {
         deployment: DeploymentId::new(OffsetDateTime::UNIX_EPOCH, &mut rand::rng()),
+        seat: 0,
         dir: workspace.clone(),
         workspace: workspace.clone(),
         tools: Vec::new(),

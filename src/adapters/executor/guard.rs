@@ -97,7 +97,7 @@ fn guard(command: Command, worker: &UnixStream) -> Result<Report, String> {
     orders::send(&socket, &Order::Launch { command, guard: me.as_raw_pid() })
         .map_err(|error| format!("its launcher died: {error}"))?;
 
-    let ended = watch(worker, pid, || usage.exceeded());
+    let ended = watch(worker, pid, |dead| usage.exceeded(dead));
     if is_wrapped {
         // The kernel ends a namespace in one stroke when its first process dies, and that dies with
         // bubblewrap.
@@ -129,7 +129,7 @@ fn init(command: Command, outside: &UnixStream) -> Result<Report, String> {
     let (socket, pid) = start_launcher().map_err(failed("no launcher"))?;
     orders::send(&socket, &Order::Launch { command, guard: getpid().as_raw_pid() })
         .map_err(failed("its launcher died"))?;
-    let ended = watch(outside, pid, || None);
+    let ended = watch(outside, pid, |_| None);
     let status = kill_all().find(pid).or(ended.status()).ok_or("its end went unnoticed")?;
     Ok(last_words(&socket).unwrap_or_else(|| end(status)))
 }
@@ -165,8 +165,9 @@ impl Watched {
     }
 }
 
-/// Waits until the command ends or uses too much, or until the worker closes its end.
-fn watch(worker: &UnixStream, leader: Pid, mut exceeded: impl FnMut() -> Option<Limit>) -> Watched {
+/// Waits until the command ends or uses too much, or until the worker closes its end. `exceeded` is told how
+/// many processes lay dead until this look.
+fn watch(worker: &UnixStream, leader: Pid, mut exceeded: impl FnMut(usize) -> Option<Limit>) -> Watched {
     let process = pidfd_open(leader, PidfdFlags::empty()).ok();
     loop {
         let mut sources = vec![PollFd::new(worker, PollFlags::IN)];
@@ -178,13 +179,14 @@ fn watch(worker: &UnixStream, leader: Pid, mut exceeded: impl FnMut() -> Option<
             // Blind to the worker, it is safer to stop.
             Err(error) => error != Errno::INTR,
         };
-        if let Some(status) = reap().find(leader) {
+        let reaped = reap();
+        if let Some(status) = reaped.find(leader) {
             return Watched::Ended(status);
         }
         if is_worker_gone {
             return Watched::Alone;
         }
-        if let Some(limit) = exceeded() {
+        if let Some(limit) = exceeded(reaped.statuses.len()) {
             return Watched::Exceeded(limit);
         }
     }

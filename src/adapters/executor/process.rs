@@ -61,9 +61,9 @@ pub struct Place {
     pub records: PathBuf,
     /// What builds may read beside the system and their tools.
     pub readable: Vec<PathBuf>,
-    /// Whom builds run as. `None`: the worker's own user, the only one that it can have without
-    /// being root.
-    pub user: Option<u32>,
+    /// Whom builds of the first seat run as; those of each other seat are the user so much further. `None`: all
+    /// are the worker's own user, the only one that they can have where it is not root.
+    pub first_user: Option<u32>,
 }
 
 pub struct ProcessExecutor {
@@ -76,7 +76,7 @@ pub struct ProcessExecutor {
 impl ProcessExecutor {
     /// Builds can read and do whatever the worker can. Also, they run as its user, root too.
     pub fn unsafe_none(place: Place) -> Self {
-        Self { place: Place { user: None, ..place }, hold: Hold::Nothing, egress: None }
+        Self { place: Place { first_user: None, ..place }, hold: Hold::Nothing, egress: None }
     }
 
     /// `program` is bubblewrap's. Without `egress` builds have no network at all.
@@ -167,7 +167,8 @@ async fn run(
     stop: CancellationToken,
 ) -> Result<Exit, ExecutorError> {
     job.tools.extend(place.readable);
-    let Some(command) = Command::of(&job, hold, place.user) else {
+    let user = place.first_user.map(|first| first.saturating_add(job.seat.into()));
+    let Some(command) = Command::of(&job, hold, user) else {
         return Err(ExecutorError::Failed("it names no program".to_owned()));
     };
     let order = orders::line(&Order::Guard(command)).map_err(failed("its order"))?;

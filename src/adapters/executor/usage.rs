@@ -30,12 +30,14 @@ impl Watch {
         Self { limits: command.limits, disk, next_count: Instant::now() }
     }
 
-    /// What the descendants of this process use too much of, if anything.
-    pub(super) fn exceeded(&mut self) -> Option<Limit> {
+    /// What the descendants of this process use too much of, if anything. `reaped` of them were there until
+    /// now, dead: a fork bomb that met the kernel's limit may have died out between two looks, and all that
+    /// is left of it to be seen is its dead.
+    pub(super) fn exceeded(&mut self, reaped: usize) -> Option<Limit> {
         let me = getpid().as_raw_pid();
         let tree = tree::descendants(me);
-        let alive = tree.iter().filter(|process| !process.is_dead).count() as u64;
-        if alive > self.limits.processes.saturating_add(OWN_PROCESSES) {
+        let there = tree.len().saturating_add(reaped) as u64;
+        if there > self.limits.processes.saturating_add(OWN_PROCESSES) {
             return Some(Limit::Processes);
         }
         // What has ended is in the time of whoever reaped it, of this process in the end.

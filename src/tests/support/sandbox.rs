@@ -31,7 +31,7 @@ pub fn place(folder: &Path) -> Place {
         guard: gv_guard(),
         records: folder.join("records"),
         readable: Vec::new(),
-        user: is_root().then_some(BUILD_USER),
+        first_user: is_root().then_some(BUILD_USER),
     }
 }
 

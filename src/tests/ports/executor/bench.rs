@@ -52,6 +52,7 @@ impl Bench {
     pub fn job(&self, command: &[&str]) -> Job {
         Job {
             deployment: DeploymentId::new(OffsetDateTime::UNIX_EPOCH, &mut rand::rng()),
+            seat: 0,
             workspace: self.workspace(),
             tools: Vec::new(),
             caches: Vec::new(),
