@@ -67,6 +67,17 @@ impl Build<'_> {
         Ok(())
     }
 
+    /// Installs where packages of an earlier build lie. `false`: they do not do.
+    pub async fn again(&self, command: &Command) -> Step<bool> {
+        let Some(line) = &command.again else { return Ok(false) };
+        let ran = self.command(line, command, None, Instant::now()).await?;
+        if !ran.log_full && matches!(ran.exit, Exit::Code(1..) | Exit::Signal(_)) {
+            return Ok(false);
+        }
+        self.judge(line, command.kind, &ran).await?;
+        Ok(true)
+    }
+
     /// Runs a command that says whether there is anything to build: 0 means that there is not, as Vercel and
     /// Netlify have it.
     pub async fn has_nothing_to_build(&self, command: &Command) -> Step<bool> {

@@ -10,6 +10,7 @@ mod build;
 mod caches;
 mod codings;
 mod collect;
+mod commands;
 mod declared;
 mod diagnosis;
 mod encode;

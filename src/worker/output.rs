@@ -185,8 +185,13 @@ mod tests {
     use crate::worker::plan::{Command, CommandKind};
 
     fn plan(output: Output) -> Plan {
-        let command =
-            Command { kind: CommandKind::Build, line: "make".into(), folder: ".".into(), fallback: None };
+        let command = Command {
+            kind: CommandKind::Build,
+            line: "make".into(),
+            folder: ".".into(),
+            fallback: None,
+            again: None,
+        };
         Plan {
             root: ".".into(),
             framework: None,

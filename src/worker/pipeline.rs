@@ -8,30 +8,24 @@ use crate::app::App;
 use crate::app::lease::{Interruption, Lease};
 use crate::app::logs::LogWriter;
 use crate::domain::deployment::{Deployment, FailureCode, InvalidTransition, StepName};
-use crate::domain::host::HostClaim;
 use crate::domain::manifest::Manifest;
 use crate::domain::repo::Commit;
 use crate::domain::routing::compile::Settings;
-use crate::domain::routing::dialect::Dialect;
 use crate::domain::routing::rules::Rules;
 use crate::ports::error::StoreErrorKind;
-use crate::ports::executor::JobLimits;
 use crate::ports::source::{FetchRequest, Fetched, SourceError};
 use crate::worker::Worker;
 use crate::worker::archive;
-use crate::worker::build::Build;
-use crate::worker::caches::{Opened, ProjectCache};
+use crate::worker::caches::ProjectCache;
 use crate::worker::codings::{self, ByDigest, Place};
 use crate::worker::collect::{CollectedFile, Origin, collect};
-use crate::worker::environment::{Context, environment};
 use crate::worker::failure::{Halt, Step};
 use crate::worker::inside::Inside;
 use crate::worker::output::{self, Moment, Site};
-use crate::worker::plan::{self, Command, CommandKind, Plan};
+use crate::worker::plan::{self, Plan};
 use crate::worker::reuse::Known;
 use crate::worker::rules::RuleFiles;
 use crate::worker::seats::Seat;
-use crate::worker::toolchain::Toolchain;
 use crate::worker::upload::{self, amount, files_of};
 use crate::worker::workspace::Workspace;
 use std::path::Path;
@@ -251,7 +245,7 @@ impl Pipeline<'_> {
             let packed = packing.packed.await.map_err(std::io::Error::other).flatten();
             packing.packed = tokio::spawn(std::future::ready(packed));
             let dialect = rule_files.dialect(routing);
-            cache = self.run_commands(fetched, &repository, (plan, known), dialect).await?;
+            cache = self.run_commands(fetched, (plan, known), dialect).await?;
         }
         let site = output::find(&repository, plan, started)?;
         let rules = rule_files.with_published(&repository, &site.folder).compile(routing)?;
@@ -279,133 +273,6 @@ impl Pipeline<'_> {
         let marker = self.workspace.root().join("started");
         std::fs::write(&marker, "")?;
         Ok(Moment::of_change(&rustix::fs::stat(&marker)?))
-    }
-
-    /// Asks whether there is anything to build, and builds. Gives the cache that was used, to be kept.
-    async fn run_commands(
-        &self,
-        fetched: &Fetched,
-        repository: &Inside,
-        (plan, known): (&Plan, &Known),
-        dialect: Option<Dialect>,
-    ) -> Step<Option<ProjectCache>> {
-        let settings = &self.worker.settings;
-        let deployment = self.lease.deployment();
-        let policy = &self.app().policy;
-        let toolchain = Toolchain::prepare(
-            plan,
-            self.worker.tools.as_deref(),
-            &self.worker.machine,
-            self.log,
-            self.lease.stop(),
-        );
-        let toolchain = toolchain.await?;
-        let (name, project) = (&deployment.project_name, deployment.project);
-        let url = |claim: HostClaim| policy.site_urls.url(&claim.candidates[0]);
-        let cache = self.open_cache(&fetched.commit, plan).await;
-        let caches = cache
-            .as_ref()
-            .map(|cache| cache.environment(plan.manager.as_ref().map(|manager| manager.tool)))
-            .unwrap_or_default();
-        let context = Context {
-            toolchain: &toolchain,
-            deployment,
-            commit: &fetched.commit,
-            url: &url(policy.names.deployment(name, project, deployment.id)),
-            workspace: self.workspace,
-            path: &settings.path,
-            operator: &settings.build_env,
-            project: &known.variables,
-            production_url: &url(policy.names.production(name, project)),
-            dialect,
-            caches: &caches,
-        };
-        self.say_how_it_is_held();
-        let mut build = Build {
-            executor: &*self.worker.executor,
-            deployment: deployment.id,
-            seat: self.seat.number(),
-            workspace: self.workspace,
-            tools: toolchain.folders.clone(),
-            env: environment(plan, &context),
-            limits: JobLimits { time: settings.build_timeout, ..settings.job },
-            log: self.log,
-            stop: self.lease.stop(),
-            caches: cache.iter().map(ProjectCache::folder).collect(),
-        };
-        let began = Instant::now();
-        if let Some((line, file)) = known.rules.ignore_command.clone().filter(|_| !deployment.options.force) {
-            let kind = CommandKind::Build;
-            let ask = Command { kind, line, folder: plan.root.clone(), fallback: None };
-            if build.has_nothing_to_build(&ask).await? {
-                return Err(Halt::Skipped(format!(
-                    "the ignore command of {file} ended with exit code 0, which says that there is nothing to build."
-                )));
-            }
-        }
-        let (installs, builds): (Vec<&Command>, Vec<&Command>) =
-            plan.commands.iter().partition(|command| command.kind == CommandKind::Install);
-        build.limits.time = settings.build_timeout.saturating_sub(began.elapsed());
-        build.run(&installs).await?;
-        // Not before: what installs packages empties the folder in which some caches lie.
-        if let Some(cache) = &cache {
-            cache.give(repository);
-        }
-        build.limits.time = settings.build_timeout.saturating_sub(began.elapsed());
-        build.run(&builds).await?;
-        Ok(cache)
-    }
-
-    /// A cache that cannot be had makes a build slower, and no more.
-    async fn open_cache(&self, commit: &Commit, plan: &Plan) -> Option<ProjectCache> {
-        if plan.commands.is_empty() {
-            return None;
-        }
-        let (caches, deployment) = (self.worker.settings.caches.clone(), self.lease.deployment().clone());
-        let (commit, root) = (commit.clone(), plan.root.clone());
-        let opening = tokio::task::spawn_blocking(move || caches.open(&deployment, &commit, &root)).await;
-        match opening.map_err(std::io::Error::other).flatten() {
-            Ok(Opened::Off) => None,
-            Ok(Opened::Cold(cache)) => Some(cache),
-            Ok(Opened::Warm(cache)) => {
-                self.log.say(StepName::Build, "The cache of earlier builds is used.");
-                Some(cache)
-            }
-            Ok(Opened::Busy) => {
-                self.log
-                    .say(StepName::Build, "Another build uses the cache just now: this one builds without.");
-                None
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a build's cache could not be opened");
-                None
-            }
-        }
-    }
-
-    /// After the deployment is ready: nobody waits for it.
-    async fn keep_cache(&self, cache: Option<ProjectCache>) {
-        let Some(cache) = cache else { return };
-        let (caches, source) = (self.worker.settings.caches.clone(), self.workspace.source());
-        let keeping = tokio::task::spawn_blocking(move || caches.keep(cache, &Inside::open(&source)?)).await;
-        match keeping.map_err(std::io::Error::other).flatten() {
-            Ok(None) => {}
-            Ok(Some(said)) => tracing::info!("{said}"),
-            Err(error) => tracing::warn!(%error, "a build's cache could not be kept"),
-        }
-    }
-
-    fn say_how_it_is_held(&self) {
-        let executor = &self.worker.executor;
-        let mode = executor.mode();
-        self.log.say(
-            StepName::Build,
-            if executor.is_sandbox() {
-                format!("Sandbox: {mode}.")
-            } else {
-                format!("Warning: there is no sandbox ({mode}): this build can read and do whatever its worker can.")
-            },
-        );
     }
 
     async fn collect(&self, repository: Inside, site: &Site) -> Step<Vec<CollectedFile>> {

@@ -1,7 +1,8 @@
 //! Deployments that need no build: the same again, nothing to do. And what builds leave for the next.
 
 use super::{Stage, borrowed, built_by};
-use crate::support::gv::{id_of, with_json};
+use crate::support::gv::{Settings, id_of, with_json};
+use crate::support::mirror::Mirror;
 use reqwest::Method;
 use serde_json::json;
 use std::time::Duration;
@@ -162,4 +163,67 @@ async fn a_build_finds_the_caches_of_the_one_before_unless_it_asks_for_none() {
         "kept\nstored\n",
         "previews begin with production's"
     );
+}
+
+/// A project with a package or more, and no address of a registry in its lockfile. What the build finds in
+/// the package is published; a build leaves its mark there.
+fn with_packages(packages: &[(&str, &str)], preinstall: &str) -> [(&'static str, String); 2] {
+    let dependencies: serde_json::Map<_, _> =
+        packages.iter().map(|(name, version)| ((*name).to_owned(), json!(version))).collect();
+    let build = "mkdir -p dist && cat node_modules/ms/mark > dist/index.html || true; echo kept > node_modules/ms/mark";
+    let package = json!({
+        "name": "site",
+        "scripts": {"build": build, "preinstall": preinstall},
+        "dependencies": dependencies,
+    });
+    let mut locked = serde_json::Map::from_iter([(
+        String::new(),
+        json!({"name": "site", "hasInstallScript": true, "dependencies": dependencies}),
+    )]);
+    for (name, version) in packages {
+        locked.insert(format!("node_modules/{name}"), json!({"version": version}));
+    }
+    let lockfile = json!({"name": "site", "lockfileVersion": 3, "requires": true, "packages": locked});
+    [("package.json", package.to_string()), ("package-lock.json", lockfile.to_string())]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packages_of_an_earlier_build_serve_the_next_with_the_same_lockfile() {
+    let hosts = Mirror::of_this_machine().hosts().join(",");
+    let stage = Stage::set_with(Settings::default().set("GV_WORKER__EGRESS_ALLOW", hosts)).await;
+    let ms = ("ms", "2.1.3");
+    let files = with_packages(&[ms], "true");
+    let repository =
+        stage.git.repository("shop", &files.each_ref().map(|(name, text)| (*name, text.as_str()))).await;
+    let build = async |files: Option<[(&'static str, String); 2]>, body: serde_json::Value| {
+        if let Some(files) = files {
+            repository.commit(&files.each_ref().map(|(name, text)| (*name, text.as_str())), "Next").await;
+        }
+        let mut request = json!({"repo_url": repository.url(), "force": true});
+        request.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+        let deployed = stage.gv.deploy(request).await;
+        let log = stage.gv.deployment_log(deployed["id"].as_str().unwrap()).await;
+        // They are kept after the deployment is ready.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        (stage.gv.page("shop.localhost", "/").await.1, log)
+    };
+    let none = || json!({});
+    let (page, log) = build(None, none()).await;
+    assert!(page.is_empty() && log.contains("$ npm ci"), "{log}");
+    let (page, log) = build(None, none()).await;
+    assert_eq!(page, "kept\n", "{log}");
+    assert!(log.contains("$ npm install --no-save") && !log.contains("$ npm ci"), "{log}");
+    for (what, files, body) in [
+        ("another lockfile", Some(with_packages(&[ms, ("picocolors", "1.1.1")], "true")), none()),
+        ("another variable", None, json!({"env": {"NODE_ENV": "production"}})),
+        ("no cache", None, json!({"no_cache": true})),
+    ] {
+        let (page, log) = build(files, body).await;
+        assert!(page.is_empty() && log.contains("$ npm ci"), "{what}: {log}");
+    }
+    // A script of the project that does not like what the build before left.
+    let strict = with_packages(&[ms], "test ! -e node_modules/ms/mark");
+    assert_eq!(build(Some(strict), none()).await.0, "");
+    let (page, log) = build(None, none()).await;
+    assert!(page.is_empty() && log.contains("all are installed anew") && log.contains("$ npm ci"), "{log}");
 }

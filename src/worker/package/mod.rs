@@ -16,6 +16,7 @@ pub struct PackageJson {
     scripts: Value,
     dependencies: Value,
     dev_dependencies: Value,
+    optional_dependencies: Value,
     package_manager: Value,
     engines: Value,
     volta: Value,
@@ -48,6 +49,18 @@ impl PackageJson {
     pub fn has_dependencies(&self) -> bool {
         let any = |map: &Value| map.as_object().is_some_and(|map: &Map<_, _>| !map.is_empty());
         any(&self.dependencies) || any(&self.dev_dependencies)
+    }
+
+    /// Whether packages come from folders beside the project, whose contents no lockfile knows.
+    pub fn has_local_dependencies(&self) -> bool {
+        let local = |version: &Value| {
+            let version = version.as_str().unwrap_or_default();
+            ["file:", "link:", "portal:", "workspace:", "./", "../", "/", "~/"]
+                .iter()
+                .any(|at| version.starts_with(at))
+        };
+        let any = |map: &Value| map.as_object().is_some_and(|map| map.values().any(local));
+        [&self.dependencies, &self.dev_dependencies, &self.optional_dependencies].into_iter().any(any)
     }
 
     pub fn volta_node(&self) -> Option<&str> {
@@ -84,7 +97,7 @@ pub enum Tool {
 }
 
 /// How a project's packages are installed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackageManager {
     pub tool: Tool,
     /// As npm understands it: exact from `packageManager`, else the major that wrote the lockfile.
@@ -138,6 +151,17 @@ impl PackageManager {
             (Tool::Pnpm | Tool::YarnClassic | Tool::Bun, true) => "install --frozen-lockfile",
             (Tool::YarnBerry, true) => "install --immutable",
             (Tool::YarnBerry, false) => "install --no-immutable",
+        }
+    }
+
+    /// The same where the packages of an earlier build are there, and may be right. `None`: without a lockfile
+    /// nobody knows what is right.
+    pub fn install_again(&self) -> Option<&'static str> {
+        match self.tool {
+            _ if !self.has_lockfile => None,
+            // Its `ci` begins with removing what is there.
+            Tool::Npm => Some("install --no-save"),
+            _ => Some(self.install()),
         }
     }
 

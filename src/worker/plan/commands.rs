@@ -11,7 +11,9 @@ use crate::worker::presets::{Framework, Runtime};
 impl Planner<'_> {
     pub(super) fn build(&mut self, manager: Option<&PackageManager>) -> Result<Option<Command>, Failure> {
         let folder = self.root.clone();
-        let command = |line: String| Some(Command { kind: CommandKind::Build, line, folder, fallback: None });
+        let command = |line: String| {
+            Some(Command { kind: CommandKind::Build, line, folder, fallback: None, again: None })
+        };
         if let Some(Said { value: line, .. }) = &self.declared.build_command {
             return Ok(Some(line.as_str())
                 .filter(|line| !line.is_empty())
@@ -92,6 +94,7 @@ impl Planner<'_> {
             line,
             folder: folder.to_owned(),
             fallback: None,
+            again: None,
         };
         if let Some(line) =
             self.declared.install_command.as_ref().map(|said| CommandLine::as_str(&said.value))
@@ -121,6 +124,7 @@ impl Planner<'_> {
                 // npm refuses lockfiles that it wrote itself, where packages are optional.
                 install.fallback = Some(("EUSAGE", format!("{call} install")));
             }
+            install.again = manager.install_again().map(|again| format!("{call} {again}"));
             commands.push(install);
         }
         let has = |file: &str| self.repository.is_file(&join(&self.root, file));

@@ -15,7 +15,7 @@ use crate::worker::package::{self, PackageJson, PackageManager};
 use crate::worker::presets::{Framework, Recognised, Runtime, presets};
 use std::collections::BTreeMap;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// The project's folder, relative to the repository.
     pub root: String,
@@ -37,7 +37,7 @@ pub struct Plan {
     pub output: Output,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     pub kind: CommandKind,
     /// For the build's shell.
@@ -46,6 +46,9 @@ pub struct Command {
     pub folder: String,
     /// What to run in its place when it fails and says this word.
     pub fallback: Option<(&'static str, String)>,
+    /// What to run in its place where the packages that it installs are there from an earlier build. `None`:
+    /// it is not known to install packages alone.
+    pub again: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +58,7 @@ pub enum CommandKind {
 }
 
 /// Where the site will be, relative to the repository.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Somebody named it to gv.
     Named(String),

@@ -50,6 +50,8 @@ fn a_project_with_a_lockfile_is_installed_by_it_and_built_by_its_script() {
     let plan = planned(&[VITE, ("package-lock.json", "{}")], &BuildSettings::default()).unwrap();
     assert_eq!(lines(&plan), ["npm ci", "npm run build"]);
     assert_eq!(plan.commands[0].fallback, Some(("EUSAGE", "npm install".to_owned())));
+    assert_eq!(plan.commands[0].again.as_deref(), Some("npm install --no-save"));
+    assert_eq!(plan.commands[1].again, None);
     assert_eq!(plan.output, Output::Built(vec!["dist".into()]));
     assert_eq!(plan.framework.unwrap().slug, "vite");
     assert_eq!(

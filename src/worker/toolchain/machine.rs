@@ -66,7 +66,7 @@ impl Machine {
     }
 
     /// The version of the Node.js here.
-    async fn node(&self) -> Option<String> {
+    pub(in crate::worker) async fn node(&self) -> Option<String> {
         self.node.get_or_init(|| self.ask_node()).await.clone()
     }
 

@@ -3,38 +3,33 @@
 //! `<dir>/<account>-<project>/<scope>/` belongs to one build at a time; a second one at the same moment builds
 //! without. Production is a scope, and each branch's previews are one, which begins as a copy of production's:
 //! what a preview's build leaves is never seen by production's. `tools/` is written to by the build where it
-//! lies; `files/` is moved into the workspace and back. Start with [`Caches::open`].
+//! lies; `files/` (`frameworks`) and `packages/` are moved into the workspace and back. Start with
+//! [`Caches::open`].
+
+mod frameworks;
+mod moved;
+mod packages;
+
+pub use packages::Packages;
 
 use crate::domain::deployment::{Deployment, Target};
 use crate::domain::digest::Digest;
 use crate::domain::repo::Commit;
-use crate::worker::inside::{Inside, join};
+use crate::worker::inside::Inside;
 use crate::worker::package::Tool;
 use crate::worker::workspace::remove_tree;
-use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::fs::FlockOperation;
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use walkdir::WalkDir;
 
-const RDONLY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 const TOOLS: &str = "tools";
 const FILES: &str = "files";
-/// Folders of a project in which frameworks keep what they need not make again. None of them is published.
-const KEPT: [&str; 9] = [
-    ".next/cache",
-    "node_modules/.cache",
-    "node_modules/.astro",
-    "node_modules/.vite",
-    ".astro",
-    ".cache",
-    ".parcel-cache",
-    ".angular/cache",
-    ".docusaurus",
-];
 
 #[derive(Clone, Debug)]
 pub struct Caches {
@@ -50,6 +45,8 @@ pub struct ProjectCache {
     dir: PathBuf,
     lock: File,
     root: String,
+    /// What this build installed, as far as it is worth keeping.
+    packages: Option<Packages>,
 }
 
 /// What was found.
@@ -84,7 +81,7 @@ impl Caches {
         }
         make(&dir.join(TOOLS))?;
         make(&dir.join(FILES))?;
-        let cache = ProjectCache { dir, lock, root: root.to_owned() };
+        let cache = ProjectCache { dir, lock, root: root.to_owned(), packages: None };
         Ok(if warm { Opened::Warm(cache) } else { Opened::Cold(cache) })
     }
 
@@ -100,20 +97,22 @@ impl Caches {
         // Complete or not there: a worker may die over it.
         let unfinished = into.with_extension("copying");
         remove_tree(&unfinished)?;
-        copy_tree(&from, &unfinished)?;
+        copy_tree(&from, &unfinished, |name| !packages::is_own(name))?;
         std::fs::rename(&unfinished, into)?;
         Ok(true)
     }
 
     /// Keeps what a build that went well left, within the bounds; returns what is to be said of it. Blocks.
     pub fn keep(&self, cache: ProjectCache, source: &Inside) -> io::Result<Option<String>> {
-        for (at, kept) in KEPT.iter().enumerate() {
-            if let Err(error) = cache.take_back(source, at, kept) {
-                tracing::debug!(%error, kept, "a framework's cache was not kept");
-            }
-        }
-        let bytes = size(&cache.dir)?;
+        cache.take_back(source);
+        cache.take_packages(source)?;
+        let mut bytes = size(&cache.dir)?;
         let mut said = None;
+        if bytes > self.project_bytes {
+            // What is quickest to get again goes first.
+            cache.drop_packages()?;
+            bytes = size(&cache.dir)?;
+        }
         if bytes > self.project_bytes {
             remove_tree(&cache.dir)?;
             said = Some(format!(
@@ -205,81 +204,6 @@ impl ProjectCache {
         }
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
-
-    /// Moves the frameworks' caches to where they are looked for. To be called between install and build, when
-    /// nothing runs. Blocks.
-    pub fn give(&self, source: &Inside) {
-        for (at, kept) in KEPT.iter().enumerate() {
-            let from = self.dir.join(FILES).join(at.to_string());
-            if !from.is_dir() {
-                continue;
-            }
-            // What the install made stays.
-            let moved = self.parent(source, kept).and_then(|(parent, name)| {
-                let (here, from) = (rustix::fs::CWD, from.as_path());
-                Ok(rustix::fs::renameat_with(here, from, &parent, name, RenameFlags::NOREPLACE)?)
-            });
-            let given = moved.and_then(|()| self.own(source, kept));
-            if let Err(error) = given {
-                tracing::debug!(%error, kept, "a framework's cache was not given back");
-            }
-        }
-    }
-
-    fn take_back(&self, source: &Inside, at: usize, kept: &str) -> io::Result<()> {
-        let into = self.dir.join(FILES).join(at.to_string());
-        let (folder, name) = kept.rsplit_once('/').unwrap_or((".", kept));
-        let parent = match source.resolve(&join(&self.root, folder), RDONLY) {
-            Ok(parent) => parent,
-            Err(rustix::io::Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let stat = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(rustix::io::Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return Ok(());
-        }
-        remove_tree(&into)?;
-        Ok(rustix::fs::renameat(&parent, name, rustix::fs::CWD, into.as_path())?)
-    }
-
-    /// Makes a folder that was given back whose the workspace is: builds of a worker that is root have a user
-    /// of their own. Nothing is followed.
-    fn own(&self, source: &Inside, kept: &str) -> io::Result<()> {
-        let owner = rustix::fs::fstat(source.resolve(&self.root, RDONLY)?)?;
-        let given = source.resolve(&join(&self.root, kept), RDONLY)?;
-        if rustix::fs::fstat(&given)?.st_uid == owner.st_uid {
-            return Ok(());
-        }
-        let path = format!("/proc/self/fd/{}/", given.as_raw_fd());
-        for entry in WalkDir::new(path) {
-            std::os::unix::fs::lchown(entry?.path(), Some(owner.st_uid), Some(owner.st_gid))?;
-        }
-        Ok(())
-    }
-
-    /// The folder above a kept one, made where it is missing, and the kept one's name.
-    fn parent<'a>(&self, source: &Inside, kept: &'a str) -> io::Result<(std::os::fd::OwnedFd, &'a str)> {
-        let (folder, name) = kept.rsplit_once('/').unwrap_or((".", kept));
-        let path = join(&self.root, folder);
-        match source.resolve(&path, RDONLY) {
-            Err(rustix::io::Errno::NOENT) => {
-                let root = source.resolve(&self.root, RDONLY)?;
-                rustix::fs::mkdirat(&root, folder, Mode::from_raw_mode(0o755))?;
-                let made = source.resolve(&path, RDONLY)?;
-                let owner = rustix::fs::fstat(&root)?;
-                if rustix::fs::fstat(&made)?.st_uid != owner.st_uid {
-                    let (uid, gid) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
-                    rustix::fs::fchown(&made, Some(uid), Some(gid))?;
-                }
-                Ok((made, name))
-            }
-            found => Ok((found?, name)),
-        }
-    }
 }
 
 impl Drop for ProjectCache {
@@ -307,18 +231,31 @@ fn hold(project: &Path, scope: &str, how: FlockOperation) -> io::Result<Option<F
 
 fn size(folder: &Path) -> io::Result<u64> {
     let mut bytes = 0;
+    // Files with several names: packages are links into the store that they came from.
+    let mut linked = HashSet::new();
     for entry in WalkDir::new(folder) {
         let entry = entry?;
         // A folder counts for a block, and a file for one at least.
-        let own = if entry.file_type().is_dir() { 0 } else { entry.metadata()?.len() };
+        let own = if entry.file_type().is_dir() {
+            0
+        } else {
+            let file = entry.metadata()?;
+            if file.nlink() > 1 && !linked.insert((file.dev(), file.ino())) {
+                continue;
+            }
+            file.len()
+        };
         bytes += own.max(512);
     }
     Ok(bytes)
 }
 
-/// Copies folders, files and links, and nothing else. Nothing is followed.
-fn copy_tree(from: &Path, into: &Path) -> io::Result<()> {
-    for entry in WalkDir::new(from) {
+/// Copies folders, files and links, and nothing else, of what is wanted at the top. Nothing is followed.
+fn copy_tree(from: &Path, into: &Path, is_wanted: impl Fn(&OsStr) -> bool) -> io::Result<()> {
+    for entry in WalkDir::new(from)
+        .into_iter()
+        .filter_entry(|entry| entry.depth() != 1 || is_wanted(entry.file_name()))
+    {
         let entry = entry?;
         let Ok(name) = entry.path().strip_prefix(from) else { continue };
         let to = into.join(name);
@@ -460,6 +397,14 @@ mod tests {
         stage.build(&one, "main", None, &some);
         stage.build(&three, "main", Some(&some), &"x".repeat(30_000));
         stage.build(&three, "main", None, "x");
+    }
+
+    #[test]
+    fn a_file_with_several_names_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("one"), vec![1; 100_000]).unwrap();
+        std::fs::hard_link(folder.path().join("one"), folder.path().join("two")).unwrap();
+        assert_eq!(size(folder.path()).unwrap(), 100_000 + 512);
     }
 
     #[test]
