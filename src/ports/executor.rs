@@ -79,8 +79,9 @@ pub struct JobLimits {
     pub disk_files: u64,
     /// Of each process's private data: the process is refused more.
     pub process_bytes: u64,
-    /// Of the user that the build runs as, its other processes included: forking fails there. It is the
-    /// net below `processes`, which is looked at now and then, and so should be larger.
+    /// Of the user that the build runs as, threads included: forking fails there. It is the
+    /// net below `processes`, which is looked at now and then, and so should be larger. Where all
+    /// seats have one user, it may have as much for each.
     pub user_processes: u64,
     /// Of each file that is written.
     pub file_bytes: u64,

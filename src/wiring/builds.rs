@@ -45,6 +45,7 @@ pub(super) async fn executor(config: &Config, dir: &Path) -> anyhow::Result<Arc<
         records: dir.join("running"),
         readable: worker.sandbox_read.clone(),
         first_user: Some(worker.build_uid).filter(|first| may_become(*first, worker.concurrency)),
+        seats: worker.concurrency,
     };
     let wanted = match worker.sandbox {
         Sandbox::Auto => Wanted::Auto,

@@ -15,8 +15,8 @@ const OPEN_FILES: u64 = 8192;
 /// What one process may ask for, in relation to what all may use: much of it is never touched, and
 /// one that asks for more than it gets dies with less to say than one that is ended.
 const PROCESS_DATA: u64 = 2;
-/// How many times what all builds may have is too much for the user that they run as: a fork bomb
-/// has grown for a moment when its own build is ended for it, and others are not to feel that.
+/// How many times what a build may have is too much for its user: a fork bomb has grown for a moment when its
+/// build is ended for it. Threads are counted there as well.
 const BURST: u64 = 4;
 const MIB: u64 = 1024 * 1024;
 
@@ -75,10 +75,7 @@ impl WorkerSettings {
                 disk_bytes: mib(limits.workspace_mb),
                 disk_files: limits.workspace_files,
                 process_bytes: mib(limits.build_memory_mb).saturating_mul(PROCESS_DATA),
-                user_processes: limits
-                    .build_processes
-                    .saturating_mul(u64::from(worker.concurrency))
-                    .saturating_mul(BURST),
+                user_processes: limits.build_processes.saturating_mul(BURST),
                 file_bytes: mib(limits.file_mb.max(LEAST_FILE_MIB)),
                 open_files: OPEN_FILES,
             },

@@ -64,6 +64,8 @@ pub struct Place {
     /// Whom builds of the first seat run as; those of each other seat are the user so much further. `None`: all
     /// are the worker's own user, the only one that they can have where it is not root.
     pub first_user: Option<u32>,
+    /// How many seats there are.
+    pub seats: u16,
 }
 
 pub struct ProcessExecutor {
@@ -168,6 +170,9 @@ async fn run(
 ) -> Result<Exit, ExecutorError> {
     job.tools.extend(place.readable);
     let user = place.first_user.map(|first| first.saturating_add(job.seat.into()));
+    if user.is_none() {
+        job.limits.user_processes = job.limits.user_processes.saturating_mul(place.seats.into());
+    }
     let Some(command) = Command::of(&job, hold, user) else {
         return Err(ExecutorError::Failed("it names no program".to_owned()));
     };

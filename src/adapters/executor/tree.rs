@@ -151,8 +151,37 @@ fn sweep(root: &Stat, signal: Signal, family: &mut HashMap<i32, Identity>, reach
     }
 }
 
-/// What descends from `root`, dead or alive, `root` itself left out.
+/// What descends from `root`, dead or alive, `root` itself left out. Costs what the tree has, where the kernel
+/// tells children: many builds are looked at in turn, and one may be a fork bomb.
 pub(super) fn descendants(root: i32) -> Vec<Stat> {
+    let mut found = Vec::new();
+    let mut known = HashSet::from([root]);
+    if !fs::exists(format!("/proc/{root}/task/{root}/children")).unwrap_or(false) {
+        return descendants_by_parents(root);
+    }
+    let mut waiting = children(root);
+    while let Some(pid) = waiting.pop() {
+        // Its id may have been given away since: who has it now descends from somebody else, and says so.
+        let Some(process) = Stat::read(pid).filter(|process| known.contains(&process.parent)) else {
+            continue;
+        };
+        if known.insert(pid) {
+            found.push(process);
+            waiting.extend(children(pid));
+        }
+    }
+    found
+}
+
+/// The children of a process, which belong to its threads (proc_tid_children(5)); none where it is gone.
+fn children(pid: i32) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let own = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    own.flat_map(|own| own.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+pub(super) fn descendants_by_parents(root: i32) -> Vec<Stat> {
     let mut children: HashMap<i32, Vec<Stat>> = HashMap::new();
     for process in processes() {
         children.entry(process.parent).or_default().push(process);

@@ -89,6 +89,7 @@ fn share(process: &Stat) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
     fn a_process_has_its_share_of_memory() {
@@ -112,6 +113,9 @@ mod tests {
         let grandchild: i32 = line.trim().parse().unwrap();
         let found = below.iter().find(|process| process.identity.pid == grandchild);
         assert!(found.is_some_and(|process| process.pages > 0));
+        let all = |found: Vec<Stat>| found.into_iter().map(|one| one.identity).collect::<HashSet<_>>();
+        let parent = child.id() as i32;
+        assert_eq!(all(tree::descendants(parent)), all(tree::descendants_by_parents(parent)));
         tree::kill_descendants(child.id() as i32);
         child.wait().unwrap();
     }

@@ -32,6 +32,7 @@ pub fn place(folder: &Path) -> Place {
         records: folder.join("records"),
         readable: Vec::new(),
         first_user: is_root().then_some(BUILD_USER),
+        seats: 1,
     }
 }
 
