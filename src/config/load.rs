@@ -126,6 +126,7 @@ fn read(from: &mut Reader) -> Option<Config> {
     let folder = |key: &str| Some(from.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from);
     let (work, tools) = (folder("worker.dir"), folder("worker.tools_dir"));
     let caches = folder("worker.cache_dir");
+    let cgroup = folder("worker.cgroup");
     let listen = from.text("ops.listen").to_owned();
     // What stands in for a value that cannot be read is never used: it is a problem by then.
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -186,6 +187,7 @@ fn read(from: &mut Reader) -> Option<Config> {
             sandbox: sandbox.unwrap_or(Sandbox::Auto),
             sandbox_read: sandbox_read(from),
             build_uid: from.number("worker.build_uid", 1..=i64::from(u32::MAX - 1 - 1_000)),
+            cgroup,
             egress_allow: allow(from, "worker.egress_allow"),
         },
         limits: Limits {

@@ -104,6 +104,8 @@ pub struct Worker {
     pub sandbox_read: Vec<PathBuf>,
     /// Whom builds run as where the worker is root.
     pub build_uid: u32,
+    /// A control group that belongs to this worker. `None`: builds get none.
+    pub cgroup: Option<PathBuf>,
     /// What builds may contact although its address is not public.
     pub egress_allow: Vec<AllowedHost>,
 }

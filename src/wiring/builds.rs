@@ -1,5 +1,6 @@
 //! What builds are held by, and where their tools come from.
 
+use crate::adapters::executor::cgroup::Groups;
 use crate::adapters::executor::choice::{Means, Wanted, choose};
 use crate::adapters::executor::process::{GuardProgram, Place};
 use crate::adapters::tools::registry::RegistryTools;
@@ -40,12 +41,14 @@ pub(super) async fn executor(config: &Config, dir: &Path) -> anyhow::Result<Arc<
         tracing::warn!(%error, "the worker's memory is open to its own user's processes");
     }
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let groups = worker.cgroup.as_deref().map(Groups::open).transpose().map_err(anyhow::Error::msg);
     let place = Place {
         guard: GuardProgram::this_binary(),
         records: dir.join("running"),
         readable: worker.sandbox_read.clone(),
         first_user: Some(worker.build_uid).filter(|first| may_become(*first, worker.concurrency)),
         seats: worker.concurrency,
+        groups: groups.context("worker.cgroup")?,
     };
     let wanted = match worker.sandbox {
         Sandbox::Auto => Wanted::Auto,

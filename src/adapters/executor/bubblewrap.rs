@@ -58,7 +58,7 @@ fn prepare(command: Command, hold: &Bubblewrap) -> Result<Prepared, String> {
     if let Some(account) = command.account {
         super::launch::become_user(account)?;
     }
-    let inner = Command { hold: Hold::Namespaces, account: None, ..command };
+    let inner = Command { hold: Hold::Namespaces, account: None, group: None, ..command };
     let order = orders::line(&Order::Init(inner)).map_err(|error| error.to_string())?;
     let order = arguments.data(&order)?;
     let gv = File::open("/proc/self/exe").map_err(|error| format!("gv cannot be read: {error}"))?;

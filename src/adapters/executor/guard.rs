@@ -14,7 +14,7 @@ use super::bubblewrap::PROXY;
 use super::orders::{self, Command, Hold, Order, Report};
 use super::tree::{self, Identity};
 use super::usage::Watch;
-use super::{forwarder, launch};
+use super::{cgroup, forwarder, launch};
 use crate::ports::executor::Limit;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -94,6 +94,7 @@ fn guard(command: Command, worker: &UnixStream) -> Result<Report, String> {
     orders::send(worker, &Report::Started(leader)).map_err(|error| error.to_string())?;
     let is_wrapped = matches!(command.hold, Hold::Bubblewrap(_));
     let mut usage = Watch::begin(&command);
+    let group = command.group.clone();
     orders::send(&socket, &Order::Launch { command, guard: me.as_raw_pid() })
         .map_err(|error| format!("its launcher died: {error}"))?;
 
@@ -103,8 +104,14 @@ fn guard(command: Command, worker: &UnixStream) -> Result<Report, String> {
         // bubblewrap.
         leader.signal(Signal::KILL);
     }
+    let group = group.as_ref().map(Path::new);
+    group.inspect(|group| cgroup::kill(group));
     let reaped = kill_all();
     if let Watched::Exceeded(limit) = ended {
+        return Ok(Report::Exceeded(limit));
+    }
+    // The kernel may have ended it between two looks.
+    if let Some(limit) = group.and_then(cgroup::exceeded) {
         return Ok(Report::Exceeded(limit));
     }
     let status = reaped.find(pid).or(ended.status()).ok_or("its end went unnoticed")?;

@@ -6,7 +6,7 @@
 
 use super::orders::{self, Command, Hold, Limits, Report};
 use super::seccomp::{self, Network};
-use super::{bubblewrap, disk, landlock};
+use super::{bubblewrap, cgroup, disk, landlock};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, Signal, getppid, getrlimit, setrlimit};
@@ -62,6 +62,9 @@ fn prepare(command: &Command, guard: i32) -> Result<(), String> {
     // When memory ends, the kernel is to end a build, not the worker. Not every container allows it.
     let _ = fs::write("/proc/self/oom_score_adj", "500");
     close_on_exec().map_err(failed("inherited files stay open"))?;
+    if let Some(group) = &command.group {
+        cgroup::enter(Path::new(group))?;
+    }
     if let Some(account) = command.account {
         for folder in command.writable() {
             disk::give(Path::new(folder), account)

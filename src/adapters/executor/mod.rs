@@ -19,7 +19,8 @@
 //!
 //! The guard ([`guard`]) outlives the command and kills all that descended from it, when the
 //! command ends and when the worker's end of the socket closes, which the kernel does even for a
-//! worker that was killed; meanwhile it looks at what they use together (`usage`, `disk`). The
+//! worker that was killed; meanwhile it looks at what they use together (`usage`, `disk`; the kernel
+//! does too, where the operator has a `cgroup` for it). The
 //! launcher (`launch`) limits and holds itself and then becomes the command.
 //!
 //! With bubblewrap the launcher becomes bubblewrap, and the same begins anew inside: the first
@@ -28,6 +29,7 @@
 //! Start with [`process`], then [`guard`], then `launch`.
 
 mod bubblewrap;
+pub mod cgroup;
 pub mod choice;
 mod disk;
 pub mod egress;

@@ -40,6 +40,8 @@ pub(super) struct Command {
     pub(super) hold: Hold,
     /// The user that it runs as, where the worker is root.
     pub(super) account: Option<u32>,
+    /// The control group that it runs in.
+    pub(super) group: Option<OsString>,
     pub(super) limits: Limits,
 }
 
@@ -110,6 +112,7 @@ impl Command {
             caches: paths(&job.caches),
             hold,
             account,
+            group: None,
             limits: job.limits.into(),
         })
     }

@@ -5,6 +5,7 @@
 //! output, and says when time is up. A job is looked after by a task of its own, so that it ends
 //! properly even when nobody waits for it any more.
 
+use super::cgroup::Groups;
 use super::egress::{Door, Egress};
 use super::forwarder;
 use super::lines::Lines;
@@ -66,6 +67,8 @@ pub struct Place {
     pub first_user: Option<u32>,
     /// How many seats there are.
     pub seats: u16,
+    /// `None`: builds run in the worker's own control group.
+    pub groups: Option<Groups>,
 }
 
 pub struct ProcessExecutor {
@@ -173,9 +176,12 @@ async fn run(
     if user.is_none() {
         job.limits.user_processes = job.limits.user_processes.saturating_mul(place.seats.into());
     }
-    let Some(command) = Command::of(&job, hold, user) else {
+    let Some(mut command) = Command::of(&job, hold, user) else {
         return Err(ExecutorError::Failed("it names no program".to_owned()));
     };
+    let groups = place.groups.clone();
+    let group = groups.map(|groups| groups.make(&job)).transpose().map_err(failed("its control group"))?;
+    command.group = group.as_ref().map(|group| group.path.clone().into_os_string());
     let order = orders::line(&Order::Guard(command)).map_err(failed("its order"))?;
     if stop.is_cancelled() {
         return Ok(Exit::Stopped);
@@ -185,6 +191,7 @@ async fn run(
     let until = Until { deadline: Instant::now() + job.limits.time.min(LONGEST), stop };
 
     let ended = running.end(&order, &until).await;
+    blocking(move || drop(group)).await?;
     let patience = async {
         // All writers are dead, so the pipes end; but whoever reads the lines may take his time.
         // Without a guard's word for it a daemon may hold a pipe open, and gets no time.

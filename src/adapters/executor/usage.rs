@@ -3,12 +3,14 @@
 //! A limit of the kernel's own is one process's alone; a build has as many as it likes. Start with
 //! [`Watch::exceeded`].
 
+use super::cgroup;
 use super::disk::Disk;
 use super::orders::{Command, Limits};
 use super::tree::{self, Stat};
 use crate::ports::executor::Limit;
 use rustix::process::getpid;
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// gv's own within the tree: launcher or bubblewrap, and the first process of a namespace.
@@ -18,6 +20,7 @@ const COUNT_AGAIN: Duration = Duration::from_millis(300);
 
 pub(super) struct Watch {
     limits: Limits,
+    group: Option<PathBuf>,
     disk: Disk,
     /// Before that, memory is not counted exactly once more.
     next_count: Instant,
@@ -27,7 +30,8 @@ impl Watch {
     pub(super) fn begin(command: &Command) -> Self {
         let folders = command.writable().map(Into::into).collect();
         let disk = Disk::watch(folders, command.limits.disk_bytes, command.limits.disk_files);
-        Self { limits: command.limits, disk, next_count: Instant::now() }
+        let group = command.group.clone().map(PathBuf::from);
+        Self { limits: command.limits, group, disk, next_count: Instant::now() }
     }
 
     /// What the descendants of this process use too much of, if anything. `reaped` of them were there until
@@ -39,6 +43,9 @@ impl Watch {
         let there = tree.len().saturating_add(reaped) as u64;
         if there > self.limits.processes.saturating_add(OWN_PROCESSES) {
             return Some(Limit::Processes);
+        }
+        if let Some(limit) = self.group.as_deref().and_then(cgroup::exceeded) {
+            return Some(limit);
         }
         // What has ended is in the time of whoever reaped it, of this process in the end.
         let own = Stat::read(me).map_or(0, |stat| stat.ticks);

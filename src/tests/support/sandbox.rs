@@ -33,6 +33,7 @@ pub fn place(folder: &Path) -> Place {
         readable: Vec::new(),
         first_user: is_root().then_some(BUILD_USER),
         seats: 1,
+        groups: None,
     }
 }
 

@@ -14,6 +14,8 @@ mod rules;
 
 use crate::domain::address::AllowedHost;
 use connection::serve;
+use futures_util::TryFutureExt;
+use futures_util::future::BoxFuture;
 use rules::Rules;
 use std::io;
 use std::net::Ipv4Addr;
@@ -52,6 +54,9 @@ enum Place {
     Port(u16),
 }
 
+/// The next connection of a listener.
+type Accept<L, C> = for<'a> fn(&'a L) -> BoxFuture<'a, io::Result<C>>;
+
 impl Egress {
     /// With Unix sockets in a folder of its own, which is made.
     pub fn by_socket(folder: PathBuf, allowed: Vec<AllowedHost>) -> Self {
@@ -88,15 +93,10 @@ impl Egress {
             UnixListener::bind(short)?
         };
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
-        let taker = self.taker();
-        let serving = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let accepted = listener.accept().await.map(|(connection, _)| connection);
-                taker.take(accepted, &mut connections).await;
-            }
-        });
-        Ok(Door { place: Place::Socket(path), _serving: AbortOnDropHandle::new(serving) })
+        Ok(Door {
+            place: Place::Socket(path),
+            _serving: self.serve(listener, |listener| Box::pin(listener.accept().map_ok(|taken| taken.0))),
+        })
     }
 
     fn open_port(&self) -> io::Result<Door> {
@@ -104,23 +104,28 @@ impl Egress {
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let listener = TcpListener::from_std(listener)?;
-        let taker = self.taker();
-        let serving = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let accepted = listener.accept().await.map(|(connection, _)| connection);
-                taker.take(accepted, &mut connections).await;
-            }
-        });
-        Ok(Door { place: Place::Port(port), _serving: AbortOnDropHandle::new(serving) })
+        Ok(Door {
+            place: Place::Port(port),
+            _serving: self.serve(listener, |listener| Box::pin(listener.accept().map_ok(|taken| taken.0))),
+        })
     }
 
-    fn taker(&self) -> Taker {
-        Taker {
+    fn serve<L, C>(&self, listener: L, accept: Accept<L, C>) -> AbortOnDropHandle<()>
+    where
+        L: Send + Sync + 'static,
+        C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let taker = Taker {
             rules: self.rules.clone(),
             all: self.places.clone(),
             own: Arc::new(Semaphore::new(MOST_OF_ONE)),
-        }
+        };
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                taker.take(accept(&listener).await, &mut connections).await;
+            }
+        }))
     }
 }
 

@@ -2,9 +2,13 @@
 //! of what there was too much. In every mode, also without a sandbox.
 
 use super::bench::{Bench, PATIENCE};
-use crate::support::sandbox::Mode;
+use crate::support::sandbox::{Mode, place};
+use gv::adapters::executor::cgroup::Groups;
+use gv::adapters::executor::process::{Place, ProcessExecutor};
 use gv::ports::executor::{Exit, Job, Limit};
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const MODES: [Mode; 3] = [Mode::UnsafeNone, Mode::Bubblewrap, Mode::Landlock];
@@ -116,4 +120,48 @@ async fn a_file_with_a_hole_takes_no_room() {
         job.limits.disk_bytes = 1 << 20;
         assert_eq!(bench.run(job).await.0.unwrap(), Exit::Code(0), "{mode:?}");
     }
+}
+
+/// A control group of this test's own; `None`: this user can have none here.
+fn own_group() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let mount = lines.find(|fields| fields.get(2) == Some(&"cgroup2"))?[1].to_owned();
+    let group = PathBuf::from(mount).join(format!("gv-test-{}", std::process::id()));
+    fs::create_dir(&group).is_ok().then_some(group)
+}
+
+#[tokio::test]
+async fn a_build_in_a_control_group_leaves_nothing_in_it() {
+    let Some(root) = own_group() else {
+        // Then nobody can be given one, and is told.
+        let refused = Groups::open(Path::new("/sys/fs/cgroup")).unwrap_err();
+        assert!(refused.contains("must belong to the worker's user"), "{refused}");
+        return;
+    };
+    let left = || fs::read_dir(&root).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
+    // What a worker that was killed has left is ended.
+    fs::create_dir(root.join("gv-build-old")).unwrap();
+    let mut old = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    fs::write(root.join("gv-build-old/cgroup.procs"), old.id().to_string()).unwrap();
+    let groups = Groups::open(&root).unwrap();
+    assert!(!old.wait().unwrap().success());
+    assert_eq!(left(), 0);
+    for mode in MODES {
+        let bench = Bench::new(|folder| {
+            let place = Place { groups: Some(groups.clone()), ..place(folder) };
+            Arc::new(match mode {
+                Mode::UnsafeNone => ProcessExecutor::unsafe_none(place),
+                Mode::Bubblewrap => ProcessExecutor::bubblewrap(place, Path::new("/usr/bin/bwrap"), None),
+                Mode::Landlock => ProcessExecutor::landlock(place, None),
+            })
+        });
+        let said = bench.print(bench.script("setsid sleep 600 & cat /proc/self/cgroup")).await.join("\n");
+        // Within namespaces the group is the root of all that there is.
+        let named = if matches!(mode, Mode::Bubblewrap) { "0::/" } else { "gv-build-dpl_" };
+        assert!(said.contains(named), "{mode:?}: {said}");
+        bench.assert_all_dead();
+        assert_eq!(left(), 0, "{mode:?}");
+    }
+    fs::remove_dir(root).unwrap();
 }
