@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import zlib
 
 HERE = pathlib.Path(__file__).resolve().parent
 SCRIPTS = HERE.parents[1]
@@ -48,6 +49,18 @@ def the_image(name):
     there = [tool for tool in ("curl", "wget", "node", "npm", "gcc", "git", "python3")
              if any((root / folder / tool).exists() for folder in ("usr/bin", "usr/local/bin"))]
     expect("it has nothing else to speak of", not there, ", ".join(there))
+    parts = packages(root / "usr/local/bin/gv")
+    expect("it lists what gv is made of", "actix-web" in parts and len(parts) > 100, f"{len(parts)} packages")
+
+
+def packages(program):
+    """The list that cargo auditable writes into a binary, as auditors read it."""
+    with tempfile.TemporaryDirectory() as folder:
+        section, copy = pathlib.Path(folder, "section"), pathlib.Path(folder, "copy")
+        done = subprocess.run(["objcopy", "--dump-section", f".dep-v0={section}", program, copy], check=False)
+        if done.returncode or not section.exists():
+            return set()
+        return {package["name"] for package in json.loads(zlib.decompress(section.read_bytes()))["packages"]}
 
 
 def image_bytes():
