@@ -13,6 +13,10 @@ pub struct Edge {
     /// port that the edge really listens on.
     pub public: Option<SiteUrls>,
     pub tls: Option<Tls>,
+    /// Visitors who come without TLS are sent to it.
+    pub https_redirect: bool,
+    /// For how long browsers are told to stay with TLS, in seconds; 0: they are not.
+    pub hsts_max_age_s: u64,
     /// Of the edge's own memory for files, in MiB.
     pub memory_mb: u64,
     /// Of one file in the shared cache, in KiB.
@@ -50,14 +54,21 @@ pub enum AccessLog {
 /// Longer, and an object of a host's pointer would grow without need.
 const MAX_SKEW: Duration = Duration::from_secs(30 * 86_400);
 
+/// Ten years.
+const MAX_HSTS_S: i64 = 315_360_000;
+
 pub(super) fn read(from: &mut Reader<'_>) -> Option<Edge> {
     let listen = from.parsed("edge.listen", "an address such as 127.0.0.1:8000");
     let path =
         |from: &Reader<'_>, key| Some(from.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from);
+    let tls = tls(from);
+    let public = public(from);
     let disk_mb = from.number("edge.disk_mb", 1..=A_TEBIBYTE_MB);
     let edge = Edge {
-        public: public(from),
-        tls: tls(from),
+        https_redirect: https_redirect(from, tls.is_some(), public.as_ref()),
+        hsts_max_age_s: hsts_max_age_s(from, tls.is_some()),
+        public,
+        tls,
         memory_mb: from.number("edge.memory_mb", 1..=A_TEBIBYTE_MB),
         redis_max_kb: from.number("edge.redis_max_kb", 0..=64 * 1024),
         disk: path(from, "edge.disk_dir").map(|dir| EdgeDisk { dir, mb: disk_mb }),
@@ -102,6 +113,25 @@ fn tls(from: &mut Reader<'_>) -> Option<Tls> {
     }
     let listen = from.parsed("edge.tls_listen", "an address such as 0.0.0.0:443, or empty")?;
     Some(Tls { listen, cert: cert.into(), key: key.into() })
+}
+
+fn https_redirect(from: &mut Reader<'_>, has_tls: bool, public: Option<&SiteUrls>) -> bool {
+    let redirects = from.flag("edge.https_redirect");
+    if redirects && !has_tls {
+        from.problem("edge.https_redirect", "needs edge.tls_listen beside it");
+    }
+    if redirects && public.is_some_and(|public| public.scheme == Scheme::Http) {
+        from.problem("edge.https_redirect", "needs edge.public_scheme to be https, or empty");
+    }
+    redirects
+}
+
+fn hsts_max_age_s(from: &mut Reader<'_>, has_tls: bool) -> u64 {
+    let seconds = from.number("edge.hsts_max_age_s", 0..=MAX_HSTS_S);
+    if seconds > 0 && !has_tls {
+        from.problem("edge.hsts_max_age_s", "needs edge.tls_listen beside it");
+    }
+    seconds
 }
 
 fn skew_protection(from: &mut Reader<'_>) -> Duration {

@@ -75,7 +75,7 @@ impl Reader<'_> {
         }
     }
 
-    fn flag(&mut self, key: &str) -> bool {
+    pub(super) fn flag(&mut self, key: &str) -> bool {
         let flag = self.settings.get(key).and_then(|setting| setting.value.as_bool());
         if flag.is_none() {
             self.problem(key, "must be true or false");

@@ -37,6 +37,14 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// Whether sites are for browsers of this machine alone.
+    pub fn is_local(&self) -> bool {
+        let domain = self.domain.as_str();
+        domain == "localhost" || domain.ends_with(".localhost")
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Database {
     /// `sqlite:` and a path, or `postgres://`.

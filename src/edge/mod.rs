@@ -15,6 +15,8 @@ mod fingerprint;
 mod flights;
 mod front;
 mod held;
+mod http2;
+mod https;
 mod layers;
 mod manifests;
 mod moment;
@@ -82,6 +84,10 @@ pub struct EdgeSettings {
     /// Hosts that have metrics of their own.
     pub metrics_sites: usize,
     pub tls: Option<TlsFiles>,
+    /// The port of TLS, as visitors reach it, where those who come without are sent there.
+    pub https_redirect: Option<u16>,
+    /// For how long browsers are told to stay with TLS, in seconds; 0: they are not.
+    pub hsts_max_age_s: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +108,8 @@ impl Default for EdgeSettings {
             access_log: None,
             metrics_sites: 500,
             tls: None,
+            https_redirect: None,
+            hsts_max_age_s: 0,
         }
     }
 }

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Of a request target, in bytes (RFC 9110, 4.1 asks for 8,000 at least).
-const MAX_TARGET_BYTES: usize = 16 * 1024;
+pub const MAX_TARGET_BYTES: usize = 16 * 1024;
 
 impl Edge {
     /// What memory alone answers; `None`: go the whole way.

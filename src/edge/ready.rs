@@ -10,6 +10,7 @@ use crate::domain::id::DeploymentId;
 use crate::edge::field_list::{FieldList, write_field};
 use crate::edge::files::FileRef;
 use crate::edge::held::HeldFile;
+use crate::edge::reply::HSTS;
 use crate::edge::site::Seen;
 use bytes::Bytes;
 use quick_cache::sync::Cache as Memory;
@@ -26,6 +27,8 @@ pub struct Ready {
     pub status: u16,
     /// A page for what is not there answers no conditions and has no ranges.
     pub is_page: bool,
+    /// Its site's rules say what there is to say of TLS.
+    pub has_hsts: bool,
     accepted: Accepted,
     /// What its host showed when it was made.
     pub seen: Seen,
@@ -85,6 +88,7 @@ impl Ready {
         Self {
             status,
             is_page: status != 200,
+            has_hsts: is_ruled(HSTS),
             accepted: wanted.accepted,
             seen,
             deployment,

@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 pub const REVALIDATE: &str = "public, max-age=0, must-revalidate";
 pub const FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// In lower case.
+pub const HSTS: &str = "strict-transport-security";
 pub const NO_STORE: &str = "no-store";
 const ALLOWED: &str = "GET, HEAD";
 const HTML: &str = "text/html; charset=utf-8";
@@ -79,6 +81,19 @@ impl Lines {
     /// Of [`FileBody::OfReady`].
     pub fn body(&self) -> Option<&Bytes> {
         self.ready().and_then(Ready::body)
+    }
+
+    /// Whether they say of themselves, or by a rule of the site, how long browsers stay with TLS.
+    pub fn has_hsts(&self) -> bool {
+        match self {
+            Self::Ready(ready) | Self::NotModified(ready) => ready.has_hsts,
+            Self::Own(lines) => {
+                let is_hsts = |line: &[u8]| {
+                    line.get(..HSTS.len()).is_some_and(|name| name.eq_ignore_ascii_case(HSTS.as_bytes()))
+                };
+                lines.split(|byte| *byte == b'\n').any(is_hsts)
+            }
+        }
     }
 
     fn ready(&self) -> Option<&Ready> {

@@ -3,6 +3,8 @@
 use crate::edge::access_log::AccessLog;
 use crate::edge::front::connection::{Books, Connection, Desk, Rest};
 use crate::edge::front::{Outgoing, Rewound, Wire};
+use crate::edge::http2::connection as http2;
+use crate::edge::https::Https;
 use crate::edge::moment::Moments;
 use crate::edge::tally::Tally;
 use crate::edge::tls::Certificate;
@@ -68,18 +70,19 @@ pub async fn serve(
         .shutdown_timeout(DRAIN_S)
         .shutdown_signal(stop.clone().cancelled_owned());
     let address = listeners.plain.local_addr()?;
-    let plain = house.clone();
+    let (plain, elsewhere) = (house.clone(), Https::elsewhere(settings.https_redirect));
     server = server.listen("edge", listeners.plain, move || {
-        plain.clone().serving(address, |stream| std::future::ready(Some(stream)))
+        plain.clone().serving(address, elsewhere.clone(), |stream| std::future::ready(Some(stream)))
     })?;
     let mut certificate = None;
     if let Some(listener) = listeners.tls {
         let files = settings.tls.context("a listener for TLS needs a certificate")?;
         let shown = certificate.insert(files.certificate()?);
         let (acceptor, address, tls) = (shown.acceptor(), listener.local_addr()?, house.clone());
+        let here = Https::here(settings.hsts_max_age_s);
         server = server.listen("edge-tls", listener, move || {
             let acceptor = acceptor.clone();
-            tls.clone().serving(address, move |stream| handshake(acceptor.clone(), stream))
+            tls.clone().serving(address, here.clone(), move |stream| handshake(acceptor.clone(), stream))
         })?;
     }
     let ending = async {
@@ -121,13 +124,14 @@ struct House {
 }
 
 impl House {
-    fn desk(self) -> Rc<Desk> {
+    fn desk(self, https: Https) -> Rc<Desk> {
         let log = self.log.as_ref().map(AccessLog::lines);
         let desk = Rc::new(Desk {
             edge: self.edge,
             stopping: self.stopping,
             tally: Tally::default(),
             books: RefCell::new(Books { moments: Moments::new(self.clock), log }),
+            https,
         });
         if self.log.is_some() {
             let desk = Rc::downgrade(&desk);
@@ -148,6 +152,7 @@ impl House {
     fn serving<S, F>(
         self,
         address: SocketAddr,
+        https: Https,
         accept: impl Fn(TcpStream) -> F + Clone + 'static,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()>
     where
@@ -155,10 +160,10 @@ impl House {
         F: Future<Output = Option<S>>,
     {
         fn_factory(move || {
-            let (house, accept) = (self.clone(), accept.clone());
+            let (house, https, accept) = (self.clone(), https.clone(), accept.clone());
             async move {
                 let stop = house.stop.clone();
-                let desk = house.desk();
+                let desk = house.desk(https);
                 let unusual = unusual::service(Rc::clone(&desk), stop, address);
                 let unusual = Rc::new(unusual.new_service(()).await?);
                 Ok(fn_service(move |stream: TcpStream| {
@@ -188,13 +193,17 @@ fn prepare(stream: &TcpStream) {
     }
 }
 
-/// One connection: by the front as long as it is ordinary, by actix-web from then on.
+/// One connection: by HTTP/2 where it was asked for; else by the front as long as it is ordinary, by actix-web from then on.
 async fn converse<S, U>(stream: S, desk: Rc<Desk>, unusual: &U, peer: Option<SocketAddr>)
 where
     S: AsyncRead + Outgoing,
     U: Service<(Rewound<S>, Protocol, Option<SocketAddr>), Response = ()>,
 {
-    let connection = Connection::new(stream, desk, peer.map(|peer| peer.ip()));
+    let client = peer.map(|peer| peer.ip());
+    if stream.speaks_http2() {
+        return Box::pin(http2::serve(stream, desk, client)).await;
+    }
+    let connection = Connection::new(stream, desk, client);
     if let Rest::Unusual(read, stream) = connection.serve().await {
         // What goes wrong there has been answered, or nobody is there to hear.
         let _ = unusual.call((Rewound::new(read, stream), Protocol::Http1, peer)).await;

@@ -37,7 +37,8 @@ pub fn plain_host<'r>(request: &Request<'r>) -> Option<&'r str> {
     (is_port(port) && name.bytes().all(is_plain)).then_some(name)
 }
 
-fn parse(text: &str) -> SiteHost {
+/// Of a name as a request has it, perhaps with a port.
+pub fn parse(text: &str) -> SiteHost {
     if let Some(rest) = text.strip_prefix('[') {
         let well = rest.split_once(']').is_some_and(|(address, port)| {
             address.parse::<std::net::Ipv6Addr>().is_ok()

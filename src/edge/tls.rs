@@ -26,7 +26,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// HTTP/2 is not offered: actix-web sets no bound on the requests of one connection.
+/// What is offered, as TLS names it (RFC 7301, 6): which of them a client takes is for it to say.
+pub const HTTP_2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// What is shown to visitors, as it was read last.
@@ -68,7 +69,7 @@ impl Certificate {
     pub fn acceptor(self: &Arc<Self>) -> TlsAcceptor {
         let resolver = Arc::clone(self) as Arc<dyn ResolvesServerCert>;
         let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver);
-        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        config.alpn_protocols = [HTTP_2, HTTP_1_1].map(<[u8]>::to_vec).to_vec();
         TlsAcceptor::from(Arc::new(config))
     }
 

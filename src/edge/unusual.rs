@@ -68,22 +68,24 @@ async fn handle(request: HttpRequest) -> HttpResponse {
         authority,
         fields: &fields,
     };
-    let reply = match desk.edge.at_once(&asked, began) {
+    let reply = match desk.at_once(&asked, began) {
         Some(reply) => reply,
         None => desk.edge.answer(&asked).await,
     };
     let client = request.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
     desk.note(&asked, &reply, &Circumstances { client: &client, began, ended: Instant::now() }, |_| ());
-    response(reply)
+    let hsts = desk.https.hsts(&reply).to_vec();
+    response(reply, &hsts)
 }
 
-fn response(reply: Reply) -> HttpResponse {
+fn response(reply: Reply, hsts: &[u8]) -> HttpResponse {
     let mut response =
         HttpResponse::build(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::NOT_FOUND));
     append(&mut response, reply.lines.as_bytes());
     if let Some(layer) = reply.manner.layer {
         append(&mut response, cache_status(layer));
     }
+    append(&mut response, hsts);
     let len = reply.len();
     let body = match reply.body {
         FileBody::OfReady => FileBody::Held(reply.lines.body().cloned().unwrap_or_default()),

@@ -78,7 +78,7 @@ pub async fn up(
     checks.push(checks::sandbox(&executor));
     let ops = process.add_ops(checks)?;
     // Sites are served while the database is still waited for.
-    process.add_edge(config, &backends.shared, edge, Some(&config.data_dir));
+    process.add_edge(config, &backends.shared, edge, Some(&config.data_dir))?;
     let Some(()) =
         when_reachable("migrating the database", &stop, || migrate_now(&*backends.database)).await?
     else {
@@ -173,7 +173,7 @@ pub async fn edge(
     let listeners = edge_listeners(config)?;
     let (address, tls_address) = addresses(&listeners)?;
     let mut process = Process::new("edge", config, &stop)?;
-    process.add_edge(config, &shared, listeners, None);
+    process.add_edge(config, &shared, listeners, None)?;
     let ops = process.add_ops(vec![checks::cache(&shared.cache), checks::blobs(&shared.blobs)])?;
     ready(&Started {
         role: "edge",
@@ -267,15 +267,23 @@ impl Process {
     }
 
     /// `folder` is the process's own, where it has one.
-    fn add_edge(&mut self, config: &Config, shared: &Shared, listeners: Listeners, folder: Option<&Path>) {
+    fn add_edge(
+        &mut self,
+        config: &Config,
+        shared: &Shared,
+        listeners: Listeners,
+        folder: Option<&Path>,
+    ) -> anyhow::Result<()> {
         let ports = EdgePorts {
             cache: shared.cache.clone(),
             notices: shared.notices.clone(),
             blobs: shared.blobs.clone(),
             clock: Arc::new(SystemClock),
         };
-        let settings = edge_settings(config, folder);
+        let https_redirect = https_redirect(config, addresses(&listeners)?.1);
+        let settings = EdgeSettings { https_redirect, ..edge_settings(config, folder) };
         self.add("edge", edge_role::serve(ports, settings, listeners, self.stop.clone()));
+        Ok(())
     }
 
     fn add_sweeper(&mut self, app: &Arc<App>) {
@@ -409,7 +417,7 @@ fn app(
 
 /// On a laptop browsers come straight to the edge; a real domain has TLS before it.
 fn site_urls(config: &Config, edge: SocketAddr) -> SiteUrls {
-    if config.domain.as_str() == "localhost" || config.domain.as_str().ends_with(".localhost") {
+    if config.is_local() {
         SiteUrls { scheme: Scheme::Http, port: Some(edge.port()) }
     } else {
         SiteUrls { scheme: Scheme::Https, port: None }
@@ -433,6 +441,18 @@ fn edge_settings(config: &Config, folder: Option<&Path>) -> EdgeSettings {
         },
         metrics_sites: edge.metrics_sites,
         tls: edge.tls.clone().map(|tls| TlsFiles { cert: tls.cert, key: tls.key }),
+        https_redirect: None,
+        hsts_max_age_s: edge.hsts_max_age_s,
+    }
+}
+
+/// The port of TLS as visitors reach it, where those who come without are sent there.
+fn https_redirect(config: &Config, tls: Option<SocketAddr>) -> Option<u16> {
+    let tls = tls.filter(|_| config.edge.https_redirect)?;
+    match &config.edge.public {
+        Some(public) => Some(public.port.unwrap_or(443)),
+        None if config.is_local() => Some(tls.port()),
+        None => Some(443),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::edge::front::head::{self, Head, MAX_FIELDS, MAX_HEAD};
 use crate::edge::front::outgoing::Outgoing;
 use crate::edge::front::waiting::{Ended, Waiting};
 use crate::edge::front::writing::{send, write_head};
+use crate::edge::https::Https;
 use crate::edge::moment::Moments;
 use crate::edge::pages::{self, Page};
 use crate::edge::reply::{Manner, Reply};
@@ -42,6 +43,7 @@ pub struct Desk {
     pub stopping: Arc<AtomicBool>,
     pub tally: Tally,
     pub books: RefCell<Books>,
+    pub https: Https,
 }
 
 /// What is written to for each answer.
@@ -127,7 +129,7 @@ impl<S: AsyncRead + Outgoing> Connection<S> {
 
     async fn answer(&mut self, request: &Request<'_>, closes: bool) -> io::Result<Next> {
         let began = self.now;
-        let (reply, ended) = match self.desk.edge.at_once(request, began) {
+        let (reply, ended) = match self.desk.at_once(request, began) {
             // Looking at the clock again would be a good part of the work.
             Some(reply) => (reply, began),
             None => (Box::pin(self.desk.edge.answer(request)).await, Instant::now()),
@@ -149,8 +151,9 @@ impl<S: AsyncRead + Outgoing> Connection<S> {
         closes: bool,
     ) -> io::Result<()> {
         self.head.clear();
+        let hsts = self.desk.https.hsts(&reply);
         self.desk.note(request, &reply, &Circumstances { client: &self.client, began, ended }, |date| {
-            write_head(&mut self.head, &reply, date, closes);
+            write_head(&mut self.head, &reply, [date, hsts], closes);
         });
         send(&mut self.stream, &mut self.waiting, &mut self.head, reply).await
     }
@@ -229,6 +232,11 @@ impl<S: AsyncRead + Outgoing> Connection<S> {
 }
 
 impl Desk {
+    /// What is answered without waiting; `None`: go the whole way.
+    pub fn at_once(&self, request: &Request<'_>, now: Instant) -> Option<Reply> {
+        self.https.sends_on(request).or_else(|| self.edge.at_once(request, now))
+    }
+
     /// Counts an answer and notes it down; `with_date` is given the line of the date.
     pub fn note(
         &self,

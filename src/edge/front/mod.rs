@@ -5,11 +5,11 @@
 //! Start with [`connection`]; [`head`] reads requests, [`writing`] writes answers.
 
 pub mod connection;
-mod head;
+pub mod head;
 mod outgoing;
 mod rewound;
-mod waiting;
-mod writing;
+pub mod waiting;
+pub mod writing;
 
 pub use outgoing::{Outgoing, Wire};
 pub use rewound::Rewound;

@@ -1,6 +1,7 @@
 //! Connections that answers are written to: what each kind does best with pages of memory.
 
 use crate::edge::held::Pages;
+use crate::edge::tls::HTTP_2;
 use rustix::net::{SendFlags, send};
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -17,6 +18,11 @@ pub trait Outgoing: AsyncWrite + Unpin {
     /// Whether a small body is best copied behind its head. Where the connection makes a copy of its own,
     /// to encrypt it, one is enough.
     const JOINS: bool;
+
+    /// Whether the client asked for HTTP/2 when the connection was made.
+    fn speaks_http2(&self) -> bool {
+        false
+    }
 
     /// Writes some of what more will follow at once.
     fn poll_write_more(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
@@ -69,6 +75,10 @@ fn unless_blocked(
 
 impl Outgoing for TlsStream<Wire> {
     const JOINS: bool = false;
+
+    fn speaks_http2(&self) -> bool {
+        self.get_ref().1.alpn_protocol() == Some(HTTP_2)
+    }
 
     fn poll_write_more(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(self).poll_write(context, bytes)

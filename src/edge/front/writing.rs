@@ -21,7 +21,7 @@ pub const STALL: Duration = Duration::from_secs(60);
 const LEAST_RATE: u64 = 4096;
 
 /// How long a client may take for a body that is held for it.
-struct Patience {
+pub struct Patience {
     at_most: Duration,
     /// `None`: no part of it was left over yet. All of it at once is the rule, and then no clock is
     /// asked.
@@ -29,22 +29,22 @@ struct Patience {
 }
 
 impl Patience {
-    fn of(bytes: u64) -> Self {
+    pub fn of(bytes: u64) -> Self {
         Self { at_most: STALL + Duration::from_secs(bytes / LEAST_RATE), last: None }
     }
 
-    fn begin(&mut self) {
+    pub fn begin(&mut self) {
         self.last.get_or_insert_with(|| Instant::now() + self.at_most);
     }
 
-    fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> Instant {
         let now = Instant::now();
         (now + STALL).min(self.last.unwrap_or(now + self.at_most))
     }
 }
 
-/// Writes the head of an answer into `head`, which is empty.
-pub fn write_head(head: &mut Vec<u8>, reply: &Reply, date_line: &[u8], closes: bool) {
+/// Writes the head of an answer into `head`, which is empty. `more` are whole lines.
+pub fn write_head(head: &mut Vec<u8>, reply: &Reply, more: [&[u8]; 2], closes: bool) {
     match reply.status {
         200 => head.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
         304 => head.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n"),
@@ -58,7 +58,9 @@ pub fn write_head(head: &mut Vec<u8>, reply: &Reply, date_line: &[u8], closes: b
     if let Some(layer) = reply.manner.layer {
         head.extend_from_slice(cache_status(layer));
     }
-    head.extend_from_slice(date_line);
+    for line in more {
+        head.extend_from_slice(line);
+    }
     if closes {
         head.extend_from_slice(b"Connection: close\r\n");
     }

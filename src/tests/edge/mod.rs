@@ -2,12 +2,14 @@
 //! gets. `http`, `hostile_requests`: the sections of the specification of these names. `routing`: what
 //! the site's rules make of a request. `front`: connections. `layers`, `disk`: how often storage is
 //! asked, and what happens when it fails. `skew`: what outlives its deployment. `log`: what operators
-//! see. `tls`: the same by TLS. Here: the running edge that they share.
+//! see. `tls`: the same by TLS. `http2`: the same by HTTP/2. `https`: from one to the other. Here: the running edge that they share.
 
 mod disk;
 mod front;
 mod hostile_requests;
 mod http;
+mod http2;
+mod https;
 mod layers;
 mod line;
 mod log;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// A certificate of its own.
-fn certificate(folder: &Path) -> TlsFiles {
+pub(super) fn certificate(folder: &Path) -> TlsFiles {
     let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let made = rcgen::generate_simple_self_signed(["blog.localhost".to_owned()]).unwrap();
     std::fs::write(&cert, made.cert.pem()).unwrap();
@@ -18,9 +18,12 @@ fn certificate(folder: &Path) -> TlsFiles {
 
 /// Trusts this certificate alone.
 fn client(cert: &[u8], address: SocketAddr) -> reqwest::Client {
+    trusting(cert, address).build().unwrap()
+}
+
+fn trusting(cert: &[u8], address: SocketAddr) -> reqwest::ClientBuilder {
     let trusted = reqwest::Certificate::from_pem(cert).unwrap();
-    let client = reqwest::Client::builder().tls_certs_only([trusted]).resolve("blog.localhost", address);
-    client.build().unwrap()
+    reqwest::Client::builder().tls_certs_only([trusted]).resolve("blog.localhost", address)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,18 +36,20 @@ async fn sites_come_by_tls_too() {
     let large = noise(9 * 1024 * 1024, 1);
     edge.publish_files(&[("index.html", b"by TLS"), ("404.html", b"lost"), ("large", &large)]).await;
     let address = edge.tls_address.unwrap();
-    let client = client(&root, address);
+    let old = trusting(&root, address).http1_only().build().unwrap();
+    let new = client(&root, address);
     let url = format!("https://blog.localhost:{}", address.port());
-    for _ in 0..2 {
+    let versions = [(&old, reqwest::Version::HTTP_11), (&new, reqwest::Version::HTTP_2)];
+    for (client, version) in versions.into_iter().chain(versions) {
         let answer = client.get(&url).send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), answer.version()), (200, reqwest::Version::HTTP_11));
+        assert_eq!((answer.status().as_u16(), answer.version()), (200, version));
         assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
         assert_eq!(answer.text().await.unwrap(), "by TLS");
         let lost = client.get(format!("{url}/no")).send().await.unwrap();
         assert_eq!((lost.status().as_u16(), lost.text().await.unwrap()), (404, "lost".to_owned()));
         let head = client.head(&url).send().await.unwrap();
         assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (200, &"6".parse().unwrap()));
-        // By actix-web, since it has a content.
+        // By HTTP/1.1 of actix-web, since it has a content.
         let unusual = client.get(format!("{url}/large")).body("x").send().await.unwrap();
         assert!(unusual.bytes().await.unwrap() == large);
         assert!(client.get(format!("{url}/large")).send().await.unwrap().bytes().await.unwrap() == large);
