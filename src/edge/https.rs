@@ -47,7 +47,8 @@ impl Https {
 /// What is no request to a site is refused here as it is there.
 fn redirect(request: &Request<'_>, port: u16) -> Option<Reply> {
     let target = request.target;
-    let is_site_s = target.starts_with('/') && target.len() <= MAX_TARGET_BYTES && !target.starts_with(OF_ACME);
+    let is_site_s =
+        target.starts_with('/') && target.len() <= MAX_TARGET_BYTES && !target.starts_with(OF_ACME);
     if !is_site_s || request.method == Method::Refused {
         return None;
     }

@@ -26,7 +26,7 @@ const NO_DEADLINE: Duration = Duration::from_secs(86_400);
 
 /// What a connection does next.
 enum Next {
-    Asked(Request<RecvStream>, SendResponse<Bytes>),
+    Asked(Box<Request<RecvStream>>, SendResponse<Bytes>),
     /// The last answer under way came to its end.
     Idle,
     Closed,
@@ -96,7 +96,7 @@ fn poll_connection<S: AsyncRead + Outgoing>(
         return connection.poll_closed(context).map(|_| Next::Closed);
     }
     connection.poll_accept(context).map(|asked| match asked {
-        Some(Ok((request, respond))) => Next::Asked(request, respond),
+        Some(Ok((request, respond))) => Next::Asked(Box::new(request), respond),
         // h2 has told the client what was wrong.
         Some(Err(_)) | None => Next::Closed,
     })

@@ -29,7 +29,8 @@ pub fn bring_into_form(head: &mut Parts) -> Result<(), Page> {
     }
     let mut cookies = head.headers.get_all(COOKIE).iter();
     if let (Some(first), Some(second)) = (cookies.next(), cookies.next()) {
-        let crumbs: Vec<&[u8]> = [first, second].into_iter().chain(cookies).map(HeaderValue::as_bytes).collect();
+        let crumbs: Vec<&[u8]> =
+            [first, second].into_iter().chain(cookies).map(HeaderValue::as_bytes).collect();
         let joined = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])).map_err(|_| BAD_REQUEST)?;
         head.headers.insert(COOKIE, joined);
     }
@@ -90,9 +91,8 @@ mod tests {
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
         bring_into_form(&mut head).map_err(|page| page.status)?;
-        let text = |field: &Header<'_>| {
-            (field.name.to_owned(), String::from_utf8(field.value.to_vec()).unwrap())
-        };
+        let text =
+            |field: &Header<'_>| (field.name.to_owned(), String::from_utf8(field.value.to_vec()).unwrap());
         let mut fields: Vec<_> = super::fields(&head).iter().map(text).collect();
         fields.sort();
         Ok(fields)

@@ -15,7 +15,8 @@ async fn edge(https_redirect: Option<u16>, hsts_max_age_s: u64) -> (Running, [re
     let files = certificate(folder.path());
     let cert = reqwest::Certificate::from_pem(&std::fs::read(&files.cert).unwrap()).unwrap();
     let (pointer_ttl, tls) = (HOUR, Some(files));
-    let settings = EdgeSettings { pointer_ttl, tls, https_redirect, hsts_max_age_s, ..EdgeSettings::default() };
+    let settings =
+        EdgeSettings { pointer_ttl, tls, https_redirect, hsts_max_age_s, ..EdgeSettings::default() };
     let edge = Running::with_settings(settings).await;
     let headers = "/own/*\n  Strict-Transport-Security: max-age=5\n/never/*\n  ! Strict-Transport-Security\n";
     let sources = Sources { headers: Some(headers.to_owned()), ..Sources::default() };
@@ -34,7 +35,9 @@ async fn edge(https_redirect: Option<u16>, hsts_max_age_s: u64) -> (Running, [re
 
 async fn by_tls(client: &reqwest::Client, method: &str, url: String, fields: &[(&str, &str)]) -> Answer {
     let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-    let request = fields.iter().fold(client.request(method, url), |request, (name, value)| request.header(*name, *value));
+    let request = fields
+        .iter()
+        .fold(client.request(method, url), |request, (name, value)| request.header(*name, *value));
     let answer = request.send().await.unwrap();
     let fields = answer.headers().iter();
     let fields = fields.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
@@ -50,7 +53,8 @@ async fn who_comes_by_http_is_sent_to_the_same_address_by_https() {
         assert_eq!((sent.field("content-length"), sent.body.len(), sent.field(HSTS)), ("0", 0, ""));
     }
     // By actix-web.
-    let unusual = "POST /x HTTP/1.1\r\nHost: Blog.localhost:80\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx";
+    let unusual =
+        "POST /x HTTP/1.1\r\nHost: Blog.localhost:80\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx";
     let sent = edge.send(unusual.as_bytes()).await;
     assert_eq!((sent.status, sent.field("location")), (308, "https://blog.localhost:8443/x"));
     assert_eq!(edge.host("unknown.localhost").await.status, 308);
@@ -66,7 +70,10 @@ async fn what_certificate_authorities_ask_for_by_http_is_answered() {
     let (edge, ..) = edge(Some(443), 0).await;
     assert_eq!(edge.get("/.well-known/acme-challenge/x").await.text(), "token");
     assert_eq!(edge.get("/.well-known/acme-challenge/none").await.status, 404);
-    assert_eq!(edge.get("/.well-known/other").await.field("location"), "https://blog.localhost/.well-known/other");
+    assert_eq!(
+        edge.get("/.well-known/other").await.field("location"),
+        "https://blog.localhost/.well-known/other"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +99,8 @@ async fn browsers_are_told_to_stay_with_tls_by_tls_alone_and_a_sites_own_word_wi
         }
         for fields in [&[] as &[(&str, &str)], &[("range", "bytes=0-1")], &[("if-none-match", "*")]] {
             let own = by_tls(client, "GET", format!("{url}/own/"), fields).await;
-            let said: Vec<_> = own.fields.iter().filter(|(name, _)| name == HSTS).map(|(_, value)| &**value).collect();
+            let said: Vec<_> =
+                own.fields.iter().filter(|(name, _)| name == HSTS).map(|(_, value)| &**value).collect();
             assert_eq!(said, ["max-age=5"], "{fields:?}");
         }
     }

@@ -127,7 +127,8 @@ impl Frames {
                 seen.is_closed = true;
                 return seen;
             }
-            let code = |at: usize| payload.get(at..at + 4).map(|four| u32::from_be_bytes(four.try_into().unwrap()));
+            let code =
+                |at: usize| payload.get(at..at + 4).map(|four| u32::from_be_bytes(four.try_into().unwrap()));
             match head[3] {
                 HEADERS => seen.heads.push(stream),
                 DATA => *seen.bytes.entry(stream).or_default() += len,

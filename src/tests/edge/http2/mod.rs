@@ -25,6 +25,7 @@ use tokio_rustls::client::TlsStream;
 struct Secure {
     edge: Running,
     cert: CertificateDer<'static>,
+    _folder: tempfile::TempDir,
 }
 
 impl Secure {
@@ -37,7 +38,7 @@ impl Secure {
         let files = certificate(folder.path());
         let cert = CertificateDer::from_pem_file(&files.cert).unwrap();
         let settings = EdgeSettings { pointer_ttl: HOUR, tls: Some(files), ..settings };
-        Self { edge: Running::with_settings(settings).await, cert }
+        Self { edge: Running::with_settings(settings).await, cert, _folder: folder }
     }
 
     /// A connection by TLS for one of these protocols.

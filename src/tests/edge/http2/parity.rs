@@ -56,7 +56,8 @@ async fn files_pages_conditions_ranges_and_codings_are_the_same_by_http_2() {
     let manifest = secure.edge.publish_coded(&files, &codings).await;
     let tag = secure.edge.get("/").await.field("etag").to_owned();
     let (if_none_match, if_match) = (format!("If-None-Match: {tag}"), "If-Match: \"other\"".to_owned());
-    let paths: Vec<String> = manifest.files.iter().map(|(path, _)| format!("/{}", path.replace(' ', "%20"))).collect();
+    let paths: Vec<String> =
+        manifest.files.iter().map(|(path, _)| format!("/{}", path.replace(' ', "%20"))).collect();
     let mut asked: Vec<(&str, &str, &[&str])> = Vec::new();
     for path in &paths {
         asked.push(("GET", path, &[]));
@@ -76,7 +77,8 @@ async fn files_pages_conditions_ranges_and_codings_are_the_same_by_http_2() {
     asked.extend(by_fields.map(|fields| ("GET", "/", fields)));
     asked.extend([("GET", "/paged", &["Range: bytes=1000-200000"] as &[&str])]);
     asked.extend([("GET", "/large", &["Range: bytes=1000000-8000000"] as &[&str])]);
-    for path in ["/nothing", "/index.html", "/%", "/%00", "/%2e%2e/", "//evil.example", "/?a=b", "/no?a=%0d"] {
+    for path in ["/nothing", "/index.html", "/%", "/%00", "/%2e%2e/", "//evil.example", "/?a=b", "/no?a=%0d"]
+    {
         asked.push(("GET", path, &[]));
     }
     let long = format!("/{}", "x".repeat(20_000));
