@@ -12,3 +12,4 @@ pub mod queue;
 pub mod source;
 mod tls;
 pub mod tools;
+pub mod traces;

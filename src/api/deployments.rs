@@ -4,7 +4,7 @@ use crate::api::error::{Kind, Problem};
 use crate::api::extract::{Body, Params};
 use crate::api::source::{CloneableUrl, GitToken, check_way_of_token};
 use crate::api::views::{DeploymentView, Page, cut};
-use crate::api::{Api, cursor};
+use crate::api::{Api, cursor, traced};
 use crate::app::accounts::Actor;
 use crate::app::publish::Move;
 use crate::app::submit::SubmitRequest;
@@ -104,28 +104,34 @@ pub async fn create(
     request: HttpRequest,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let input: NewDeploymentInput = body.read()?;
-    let wanted = SubmitRequest {
-        repo_url: input.repo_url.checked(&api, input.git_token.as_ref())?,
-        reference: input.reference,
-        project: input.project,
-        target: input.target.unwrap_or_default(),
-        settings: BuildSettings {
-            root_dir: input.root_dir,
-            install_command: input.install_command,
-            build_command: input.build_command,
-            output_dir: input.output_dir,
-            node_version: input.node_version,
-            routing: input.routing,
-            spa: input.spa,
-        },
-        env: input.env.unwrap_or_default(),
-        options: BuildOptions { force: input.force, no_cache: input.no_cache, ..BuildOptions::default() },
-        git_token: input.git_token.map(|token| token.secret().clone()),
-    };
-    let key = idempotency_key(&request, &canonical(&wanted))?;
-    let submitted = api.run(|app| async move { app.submit(actor.account, wanted, key).await }).await?;
-    accepted(&api, submitted).await
+    let span = traced::begin(&api, &request, "/api/v1/deployments");
+    traced::end(span, async |trace| {
+        let input: NewDeploymentInput = body.read()?;
+        let mut wanted = SubmitRequest {
+            repo_url: input.repo_url.checked(&api, input.git_token.as_ref())?,
+            reference: input.reference,
+            project: input.project,
+            target: input.target.unwrap_or_default(),
+            settings: BuildSettings {
+                root_dir: input.root_dir,
+                install_command: input.install_command,
+                build_command: input.build_command,
+                output_dir: input.output_dir,
+                node_version: input.node_version,
+                routing: input.routing,
+                spa: input.spa,
+            },
+            env: input.env.unwrap_or_default(),
+            options: BuildOptions { force: input.force, no_cache: input.no_cache, ..BuildOptions::default() },
+            git_token: input.git_token.map(|token| token.secret().clone()),
+        };
+        let key = idempotency_key(&request, &canonical(&wanted))?;
+        // The same request again is another one's part, and the same all the same.
+        wanted.options.trace = trace;
+        let submitted = api.run(|app| async move { app.submit(actor.account, wanted, key).await }).await?;
+        accepted(&api, submitted).await
+    })
+    .await
 }
 
 /// List deployments, newest first
@@ -234,19 +240,25 @@ pub async fn redeploy(
     id: Path<DeploymentId>,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let (id, input): (_, RedeployInput) = (*id, body.read_or_empty()?);
-    if input.git_token.is_some() {
-        let earlier = find(&api, actor, id).await?;
-        check_way_of_token(&earlier.source.repo_url, &api.settings.source_allow)?;
-    }
-    let git_token = input.git_token.map(|token| token.secret().clone());
-    let digest = git_token.as_ref().map(|token| Digest::of(token.expose().as_bytes()));
-    let no_cache = input.no_cache;
-    let canonical = json!({ "redeploy": id, "git_token": digest, "no_cache": no_cache }).to_string();
-    let key = idempotency_key(&request, &canonical)?;
-    let submitted =
-        api.run(|app| async move { app.redeploy(actor.account, id, git_token, no_cache, key).await }).await?;
-    accepted(&api, submitted.ok_or_else(|| Problem::not_found("deployment"))?).await
+    let span = traced::begin(&api, &request, "/api/v1/deployments/{id}/redeploy");
+    traced::end(span, async |trace| {
+        let (id, input): (_, RedeployInput) = (*id, body.read_or_empty()?);
+        if input.git_token.is_some() {
+            let earlier = find(&api, actor, id).await?;
+            check_way_of_token(&earlier.source.repo_url, &api.settings.source_allow)?;
+        }
+        let git_token = input.git_token.map(|token| token.secret().clone());
+        let digest = git_token.as_ref().map(|token| Digest::of(token.expose().as_bytes()));
+        let no_cache = input.no_cache;
+        let canonical = json!({ "redeploy": id, "git_token": digest, "no_cache": no_cache }).to_string();
+        let key = idempotency_key(&request, &canonical)?;
+        let again = (key, trace);
+        let submitted = api
+            .run(|app| async move { app.redeploy(actor.account, id, git_token, no_cache, again).await })
+            .await?;
+        accepted(&api, submitted.ok_or_else(|| Problem::not_found("deployment"))?).await
+    })
+    .await
 }
 
 /// The account's deployment of this id.

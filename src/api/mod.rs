@@ -20,6 +20,7 @@ pub mod openapi;
 pub mod projects;
 pub mod source;
 pub mod tokens;
+pub mod traced;
 pub mod variables;
 pub mod views;
 

@@ -25,6 +25,7 @@ use crate::ports::database::Database;
 use crate::ports::live_logs::LiveLogs;
 use crate::ports::notices::Notices;
 use crate::ports::queue::Queue;
+use crate::ports::traces::Tracer;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub struct App {
     pub notices: Arc<dyn Notices>,
     pub blobs: Arc<dyn Blobs>,
     pub clock: Arc<dyn Clock>,
+    pub tracer: Tracer,
     pub accounts: Arc<Accounts>,
     pub secrets: Arc<SecretKeys>,
     pub policy: Policy,

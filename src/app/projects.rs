@@ -79,7 +79,7 @@ impl App {
         let app = self.clone();
         // A task of its own, since a client that hangs up takes the caller with it.
         let clearing = tokio::spawn(async move {
-            app.publish_all(hosts).await;
+            app.publish_all(hosts, None).await;
             let each = |id| app.remove_objects(account, id);
             futures_util::stream::iter(deployments).for_each_concurrent(CLEARING_WIDTH, each).await;
         });

@@ -7,6 +7,7 @@ use crate::domain::deployment::{Deployment, State, Target};
 use crate::domain::host::{HostRecord, Pointer};
 use crate::domain::id::{DeploymentId, UserId};
 use crate::domain::project::{Project, ProjectName};
+use crate::domain::trace::TraceContext;
 use crate::ports::blobs::{Body, Key, Object, Tag};
 use crate::ports::error::{StoreError, StoreErrorKind};
 use crate::ports::notices::Notice;
@@ -110,8 +111,13 @@ impl App {
 
     /// Points the hosts that are due to a deployment at it: its own, its branch's, and production
     /// if that is its target; publishes them. Its manifest must be stored. `false`: its row was
-    /// taken by someone else. A host whose publishing fails is left to the sweeper.
-    pub async fn go_live(&self, deployment: &Deployment) -> Result<bool, StoreError> {
+    /// taken by someone else. A host whose publishing fails is left to the sweeper. Their first visitor is told
+    /// of as a part of `trace`.
+    pub async fn go_live(
+        &self,
+        deployment: &Deployment,
+        trace: Option<TraceContext>,
+    ) -> Result<bool, StoreError> {
         let names = &self.policy.names;
         let (name, project) = (&deployment.project_name, deployment.project);
         let mut claims = vec![names.deployment(name, project, deployment.id)];
@@ -123,14 +129,18 @@ impl App {
         }
         let assigned = within(DATABASE, "moving hosts", self.database.assign(deployment, &claims)).await?;
         let Some(records) = assigned else { return Ok(false) };
-        self.publish_all(records).await;
+        self.publish_all(records, trace).await;
         Ok(true)
     }
 
     /// Brings a host's published copy up to its record, or to a newer one that it finds. Of any
     /// number of callers, in any order, the newest record is what stays. Fails when storage or
     /// database cannot be reached or are too slow; cache and edges then hear of it later.
-    pub async fn publish_host(&self, mut record: HostRecord) -> Result<(), StoreError> {
+    pub async fn publish_host(&self, record: HostRecord) -> Result<(), StoreError> {
+        self.publish(record, None).await
+    }
+
+    async fn publish(&self, mut record: HostRecord, trace: Option<TraceContext>) -> Result<(), StoreError> {
         let key = Key::host(&record.host);
         for round in 0..ROUNDS {
             if round > 0 {
@@ -148,7 +158,7 @@ impl App {
             };
             let newer = stored.not_older_than(&record);
             if newer.is_none() {
-                let mut pointer = Pointer::from(&record);
+                let mut pointer = Pointer { trace, ..Pointer::from(&record) };
                 if let Stored::Pointer(before, _) = &stored {
                     pointer = pointer.succeeding(before, self.clock.now(), self.policy.skew_protection);
                 }
@@ -173,10 +183,10 @@ impl App {
     }
 
     /// Publishes many; what fails is logged and left to the sweeper.
-    pub(super) async fn publish_all(&self, records: Vec<HostRecord>) {
+    pub(super) async fn publish_all(&self, records: Vec<HostRecord>, trace: Option<TraceContext>) {
         let each = |record: HostRecord| async move {
             let host = record.host.clone();
-            if let Err(error) = self.publish_host(record).await {
+            if let Err(error) = self.publish(record, trace).await {
                 tracing::warn!(%host, %error, "a host is not published yet: the sweeper will try again");
             }
         };
@@ -193,7 +203,7 @@ impl App {
         tracing::info!(deployment = %deployment.id, host = %record.host, "production moved by hand");
         // The move is made, for good, by its record: a copy that lags is mended without the caller.
         let app = self.clone();
-        let publishing = async move { app.publish_all(vec![record]).await };
+        let publishing = async move { app.publish_all(vec![record], None).await };
         if let Ok(Err(panicked)) =
             tokio::time::timeout(AFTERMATH, tokio::spawn(publishing.in_current_span())).await
         {

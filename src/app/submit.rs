@@ -10,9 +10,11 @@ use crate::domain::project::{Project, ProjectName};
 use crate::domain::repo::{GitRef, RepoUrl};
 use crate::domain::secret::Secret;
 use crate::domain::settings::{BuildSettings, Variables};
+use crate::domain::trace::TraceContext;
 use crate::ports::deployments::{Deletion, DeploymentFilter, IdempotencyKey, Submitted};
 use crate::ports::error::StoreError;
 use crate::ports::notices::Notice;
+use crate::ports::traces::SpanKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,13 +87,13 @@ impl App {
         id: DeploymentId,
         git_token: Option<Secret>,
         no_cache: bool,
-        key: Option<IdempotencyKey>,
+        (key, trace): (Option<IdempotencyKey>, Option<TraceContext>),
     ) -> Result<Option<Submitted>, StoreError> {
         let Some(earlier) = self.database.find_deployment(account, id).await? else { return Ok(None) };
         let git_token = git_token.or(earlier.source.git_token);
         let source = SourceRequest { git_token, ..earlier.source };
         // Whoever deploys the same again wants it built again.
-        let options = BuildOptions { force: true, no_cache, ..BuildOptions::default() };
+        let options = BuildOptions { force: true, no_cache, trace, ..BuildOptions::default() };
         let again = self.queued(
             account,
             (earlier.project, earlier.project_name),
@@ -128,10 +130,15 @@ impl App {
     }
 
     /// Rings without making anybody wait: the row is what counts, and the sweeper rings again.
-    fn ring(&self, id: DeploymentId) {
+    fn ring(&self, id: DeploymentId, trace: Option<TraceContext>) {
         let queue = Arc::clone(&self.queue);
+        let mut span = self.tracer.go_on("announce", SpanKind::Producer, trace);
+        span.note("messaging.operation.name", "announce");
+        span.note("messaging.operation.type", "send");
         tokio::spawn(async move {
-            if let Err(error) = within(COURTESY, "announcing a deployment", queue.announce(id)).await {
+            let announcing = queue.announce(id, span.context());
+            if let Err(error) = within(COURTESY, "announcing a deployment", announcing).await {
+                span.fail("unavailable");
                 tracing::debug!(deployment = %id, %error, "the bell did not ring: the sweeper will ring again");
             }
         });
@@ -145,7 +152,7 @@ impl App {
         let account_queued = self.policy.account_queued;
         let submitted = self.database.submit(deployment, key.as_ref(), account_queued).await?;
         if let Submitted::New(deployment) = &submitted {
-            self.ring(deployment.id);
+            self.ring(deployment.id, deployment.options.trace);
             let target = match deployment.target {
                 Target::Production => "production",
                 Target::Preview => "preview",

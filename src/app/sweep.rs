@@ -58,7 +58,7 @@ impl App {
         let taking = self.database.take_unannounced(quiet, RINGS);
         for id in within(DATABASE, "looking for what nobody holds", taking).await? {
             tracing::debug!(deployment = %id, "ringing again");
-            let rung = within(COURTESY, "announcing a deployment", self.queue.announce(id)).await;
+            let rung = within(COURTESY, "announcing a deployment", self.queue.announce(id, None)).await;
             let failed = rung.is_err();
             queue.note(rung);
             if failed {

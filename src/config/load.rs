@@ -3,7 +3,7 @@
 use super::layers::{Outside, Problem, Setting, Settings, gather};
 use super::{
     Api, Auth, Blobs, Cache, Config, Database, Limits, Log, LogFormat, Ops, Queue, Registration, Sandbox,
-    Secrets, Source, Worker, edge,
+    Secrets, Source, Worker, edge, telemetry,
 };
 use crate::domain::address::{AllowedHost, npm_registry};
 use crate::domain::host::Hostname;
@@ -16,8 +16,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Keys whose values are never shown; URLs are shown without their password instead.
-const SECRET: &[&str] =
-    &["blobs.access_key", "blobs.secret_key", "auth.signing_keys", "secrets.keys", "worker.build_env"];
+const SECRET: &[&str] = &[
+    "blobs.access_key",
+    "blobs.secret_key",
+    "auth.signing_keys",
+    "secrets.keys",
+    "worker.build_env",
+    "telemetry.otlp_headers",
+];
 
 /// The configuration in force, and what it was made of.
 #[derive(Debug)]
@@ -53,7 +59,7 @@ impl Reader<'_> {
         self.settings.get(key).and_then(|setting| setting.value.as_str()).unwrap_or_default()
     }
 
-    fn list(&mut self, key: &str) -> Vec<String> {
+    pub(super) fn list(&mut self, key: &str) -> Vec<String> {
         let items =
             self.settings.get(key).and_then(|setting| setting.value.as_array()).cloned().unwrap_or_default();
         let texts: Vec<String> = items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect();
@@ -218,6 +224,7 @@ fn read(from: &mut Reader) -> Option<Config> {
         },
         secrets: Secrets { keys: from.list("secrets.keys").into_iter().map(Secret::new).collect() },
         log: Log { level: log_level(from), format: format.unwrap_or(LogFormat::Auto) },
+        telemetry: telemetry::read(from),
         domain: domain?,
         edge: edge?,
         data_dir,
@@ -399,6 +406,12 @@ mod tests {
             ("GV_WORKER__EGRESS_ALLOW", "mirror"),
             ("GV_EDGE__TLS_LISTEN", "0.0.0.0:443"),
             ("GV_WORKER__REGISTRY", "mirror.example.com"),
+            ("GV_EDGE__HTTPS_REDIRECT", "true"),
+            ("GV_EDGE__PUBLIC_SCHEME", "http"),
+            ("GV_EDGE__HSTS_MAX_AGE_S", "-1"),
+            ("GV_TELEMETRY__OTLP_ENDPOINT", "collector:4318"),
+            ("GV_TELEMETRY__OTLP_HEADERS", "authorization: hush"),
+            ("GV_TELEMETRY__SAMPLE_PERCENT", "101"),
         ]))
         .unwrap_err();
         let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -412,6 +425,11 @@ mod tests {
             "edge.skew_protection: must be a time such as 24h",
             "edge.tls_cert: must name a PEM file",
             "worker.registry: must be npm, an http or https URL",
+            "edge.https_redirect: needs edge.public_scheme to be https",
+            "edge.hsts_max_age_s: must be 0 to",
+            "telemetry.otlp_endpoint: must be an http or https URL",
+            "telemetry.otlp_headers: must be a list of name=value",
+            "telemetry.sample_percent: must be 0 to 100",
             "worker.sandbox: must be auto or bubblewrap",
             "worker.sandbox_read: pyenv must be an absolute path",
             "worker.egress_allow: \"mirror\"",
@@ -419,6 +437,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
+        assert!(!text.contains("hush"), "{text}");
     }
 
     #[test]

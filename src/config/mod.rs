@@ -7,6 +7,7 @@
 pub mod edge;
 pub mod layers;
 pub mod load;
+pub mod telemetry;
 
 use crate::domain::address::AllowedHost;
 use crate::domain::host::Hostname;
@@ -16,6 +17,7 @@ use edge::Edge;
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use telemetry::Telemetry;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -35,6 +37,7 @@ pub struct Config {
     pub auth: Auth,
     pub secrets: Secrets,
     pub log: Log,
+    pub telemetry: Telemetry,
 }
 
 impl Config {

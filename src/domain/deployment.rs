@@ -11,6 +11,7 @@ use crate::domain::project::ProjectName;
 use crate::domain::repo::{Commit, GitRef, RepoUrl};
 use crate::domain::secret::Secret;
 use crate::domain::settings::{BuildSettings, Variables};
+use crate::domain::trace::TraceContext;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -66,6 +67,9 @@ pub struct BuildOptions {
     /// Builds without what earlier builds left in caches.
     pub no_cache: bool,
     pub origin: Origin,
+    /// The request that asked for it, as a part of its trace: whatever is done for it goes on from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
 /// Who asked for it.

@@ -4,6 +4,7 @@ use crate::domain::digest::Digest;
 use crate::domain::id::{DeploymentId, ProjectId, UserId};
 use crate::domain::project::ProjectName;
 use crate::domain::text::{Invalid, parsed_text};
+use crate::domain::trace::TraceContext;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -83,6 +84,9 @@ pub struct Pointer {
     /// theirs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Earlier>,
+    /// The move to it, as a part of the deployment's trace: the first visitor's request is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +159,7 @@ impl From<&HostRecord> for Pointer {
             kind: record.kind,
             target,
             earlier: Vec::new(),
+            trace: None,
         }
     }
 }
@@ -303,6 +308,7 @@ mod tests {
                 kind: HostKind::Production,
                 target: Some(PointerTarget { account, project, deployment }),
                 earlier: Vec::new(),
+                trace: None,
             }
         };
         let (day, hour) = (Duration::from_secs(86_400), time::Duration::HOUR);

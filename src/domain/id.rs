@@ -23,6 +23,13 @@ fn fresh(now: OffsetDateTime, rng: &mut impl Rng) -> Body {
     body
 }
 
+fn made_at(body: &Body) -> OffsetDateTime {
+    let place = |byte: &u8| ALPHABET.iter().position(|known| known == byte).unwrap_or_default() as i128;
+    let millis = body.iter().take(10).fold(0, |millis, byte| millis << 5 | place(byte));
+    // Whatever an id says: one that somebody thought up may name a year that there is not.
+    OffsetDateTime::from_unix_timestamp_nanos(millis * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
 fn parse(text: &str, prefix: &str) -> Result<Body, Invalid> {
     let body = text.strip_prefix(prefix).and_then(|body| Body::try_from(body.as_bytes()).ok());
     body.filter(|body| body.iter().all(|byte| ALPHABET.contains(byte)))
@@ -40,6 +47,11 @@ macro_rules! ids {
 
             pub fn new(now: OffsetDateTime, rng: &mut impl Rng) -> Self {
                 Self(fresh(now, rng))
+            }
+
+            /// To the millisecond.
+            pub fn made_at(&self) -> OffsetDateTime {
+                made_at(&self.0)
             }
 
             /// The id without its prefix: the part that may stand in a hostname.
@@ -108,6 +120,11 @@ mod tests {
         let second = DeploymentId::new(then + Duration::milliseconds(1), &mut rng);
         assert!(first < second);
         assert_eq!(first.to_string().parse::<DeploymentId>().unwrap(), first);
+        assert_eq!((first.made_at(), second.made_at()), (then, then + Duration::milliseconds(1)));
+        assert_eq!(
+            "dpl_zzzzzzzzzzzzzzzzzzzz".parse::<DeploymentId>().unwrap().made_at(),
+            OffsetDateTime::UNIX_EPOCH
+        );
     }
 
     #[test]

@@ -26,4 +26,5 @@ pub mod secret;
 pub mod settings;
 pub mod skip;
 pub mod text;
+pub mod trace;
 pub mod variable;

@@ -33,7 +33,8 @@ pub fn mark_that_counts(options: BuildOptions, message: &str) -> Option<String> 
 mod tests {
     use super::*;
 
-    const PUSHED: BuildOptions = BuildOptions { force: false, no_cache: false, origin: Origin::Hook };
+    const PUSHED: BuildOptions =
+        BuildOptions { force: false, no_cache: false, origin: Origin::Hook, trace: None };
 
     #[test]
     fn a_message_asks_for_no_deployment_by_any_of_the_usual_marks() {

@@ -12,6 +12,7 @@ mod disk;
 mod field_list;
 mod files;
 mod fingerprint;
+mod first_visit;
 mod flights;
 mod front;
 mod held;
@@ -42,6 +43,7 @@ use crate::ports::blobs::Blobs;
 use crate::ports::cache::Cache;
 use crate::ports::clock::Clock;
 use crate::ports::notices::Notices;
+use crate::ports::traces::Tracer;
 use access_log::Destination;
 use disk::Disk;
 use files::{Files, Room};
@@ -64,6 +66,7 @@ pub struct EdgePorts {
     pub notices: Arc<dyn Notices>,
     pub blobs: Arc<dyn Blobs>,
     pub clock: Arc<dyn Clock>,
+    pub tracer: Tracer,
 }
 
 #[derive(Clone, Debug)]
@@ -121,6 +124,7 @@ pub struct Edge {
     ready: ReadyAnswers,
     files: Files,
     clock: Arc<dyn Clock>,
+    tracer: Tracer,
     skew_protection: Duration,
 }
 
@@ -148,6 +152,7 @@ impl Edge {
             ready: ReadyAnswers::new(for_ready)?,
             files: Files::new(layers, disk, &room, runtime.clone())?,
             clock: Arc::clone(&ports.clock),
+            tracer: ports.tracer.clone(),
             skew_protection: settings.skew_protection,
         })
     }

@@ -13,7 +13,6 @@ use crate::domain::routing::files::{Found, find};
 use crate::domain::routing::request::Asked;
 use crate::domain::routing::resolve::{Answer, Outcome, resolve};
 use crate::domain::routing::trace::Trace;
-use crate::edge::Edge;
 use crate::edge::files::FileRef;
 use crate::edge::fingerprint::is_fingerprinted;
 use crate::edge::held::HeldFile;
@@ -26,6 +25,8 @@ use crate::edge::request::{Method, Request, RuleFields};
 use crate::edge::rules::dress;
 use crate::edge::site::Seen;
 use crate::edge::site_host::{SiteHost, plain_host, site_host};
+use crate::edge::{Edge, first_visit};
+use crate::ports::traces::Span;
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
@@ -74,14 +75,22 @@ impl Edge {
     /// Answers a request from wherever its answer is.
     pub async fn answer(&self, request: &Request<'_>) -> Reply {
         let mut manner = Manner { is_head: request.method == Method::Head, ..Manner::default() };
-        match self.whole_way(request, &mut manner).await {
+        let mut visit = Span::NONE;
+        let reply = match self.whole_way(request, &mut manner, &mut visit).await {
             Ok(reply) => reply,
             Err(Failure::Unavailable) => manner.page(pages::UNAVAILABLE),
             Err(Failure::Broken) => manner.page(pages::BROKEN),
-        }
+        };
+        first_visit::end(visit, &reply);
+        reply
     }
 
-    async fn whole_way(&self, request: &Request<'_>, manner: &mut Manner) -> Result<Reply, Failure> {
+    async fn whole_way(
+        &self,
+        request: &Request<'_>,
+        manner: &mut Manner,
+        visit: &mut Span,
+    ) -> Result<Reply, Failure> {
         if request.method == Method::Refused {
             return Ok(manner.clone().page(pages::METHOD_NOT_ALLOWED));
         }
@@ -100,6 +109,9 @@ impl Edge {
         let (Some(pointer), Some(seen)) = (pointer.as_deref(), seen) else {
             return Ok(manner.clone().page(pages::NO_SITE));
         };
+        if seen.site.is_seen_first() {
+            *visit = first_visit::begin(&self.tracer, &*self.clock, pointer, request);
+        }
         let Some(target) = pointer.target.as_ref() else { return Ok(manner.clone().page(pages::NO_SITE)) };
         if request.method == Method::Options {
             return Ok(manner.clone().options());

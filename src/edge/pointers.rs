@@ -317,6 +317,7 @@ mod tests {
             kind: HostKind::Production,
             target: None,
             earlier: Vec::new(),
+            trace: None,
         }
     }
 

@@ -45,6 +45,8 @@ pub struct Site {
     failed: AtomicU64,
     epoch: AtomicU64,
     is_stale: AtomicBool,
+    /// Nobody has seen yet what it shows.
+    is_unseen: AtomicBool,
 }
 
 /// What a host showed at some time.
@@ -65,11 +67,13 @@ impl Site {
             failed: AtomicU64::new(NEVER),
             epoch: AtomicU64::new(0),
             is_stale: AtomicBool::new(false),
+            is_unseen: AtomicBool::new(false),
         }
     }
 
     /// The host shows something else from now on.
     pub fn moved(self: Arc<Self>) -> Seen {
+        self.is_unseen.store(true, Ordering::Release);
         let moves = self.moves.fetch_add(1, Ordering::AcqRel) + 1;
         Seen { site: self, moves }
     }
@@ -99,6 +103,12 @@ impl Site {
         let renew = self.renew.load(Ordering::Acquire);
         nanos(now) >= renew
             && self.renew.compare_exchange(renew, NEVER, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether this is the first look at what the host shows: told once a move. No ready answer is of before
+    /// it, so that only those ask who go the whole way.
+    pub fn is_seen_first(&self) -> bool {
+        self.is_unseen.load(Ordering::Acquire) && self.is_unseen.swap(false, Ordering::AcqRel)
     }
 
     /// Nobody will tell it of moves any more.

@@ -1,5 +1,5 @@
 //! What the program needs from outside, as traits: database, queue, cache, blobs, source,
-//! executor, tools, clock. Adapters implement them, `app` and the roles use them, `wiring` joins the two.
+//! executor, tools, traces, clock. Adapters implement them, `app` and the roles use them, `wiring` joins the two.
 //!
 //! Each port has one contract suite in `src/tests/ports`, which every adapter of it passes: a rule
 //! that is not tested there is not in the contract. Start with [`deployments`], whose lease is the
@@ -20,4 +20,5 @@ pub mod projects;
 pub mod queue;
 pub mod source;
 pub mod tools;
+pub mod traces;
 pub mod variables;

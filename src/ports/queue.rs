@@ -2,13 +2,15 @@
 //! (see `ports::deployments`), and the sweeper rings again for whatever nobody holds.
 
 use crate::domain::id::DeploymentId;
+use crate::domain::trace::TraceContext;
 use crate::ports::error::StoreError;
 use async_trait::async_trait;
 
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Rings for a deployment. Returns once the queue has it for certain (a broker's confirmation).
-    async fn announce(&self, id: DeploymentId) -> Result<(), StoreError>;
+    /// Rings for a deployment; the announcement says as a part of which trace. Returns once the queue has it
+    /// for certain (a broker's confirmation).
+    async fn announce(&self, id: DeploymentId, trace: Option<TraceContext>) -> Result<(), StoreError>;
 
     /// Begins to listen. At most `prefetch` announcements are out at one listener unsettled.
     /// Survives the loss of a broker by itself: `next` then just takes longer.
@@ -47,6 +49,8 @@ pub trait Announcements: Send {
 /// to this listener or another.
 pub struct Announcement {
     pub deployment: DeploymentId,
+    /// Where it was rung for.
+    pub trace: Option<TraceContext>,
     settle: Option<Box<dyn FnOnce(Settlement) + Send>>,
 }
 
@@ -60,8 +64,12 @@ pub enum Settlement {
 
 impl Announcement {
     /// `settle` is called exactly once and must not block.
-    pub fn new(deployment: DeploymentId, settle: impl FnOnce(Settlement) + Send + 'static) -> Self {
-        Self { deployment, settle: Some(Box::new(settle)) }
+    pub fn new(
+        deployment: DeploymentId,
+        trace: Option<TraceContext>,
+        settle: impl FnOnce(Settlement) + Send + 'static,
+    ) -> Self {
+        Self { deployment, trace, settle: Some(Box::new(settle)) }
     }
 
     /// To be called right after the lease is held: brokers give up on slow consumers.

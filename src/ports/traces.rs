@@ -89,7 +89,12 @@ impl Tracer {
     }
 
     /// The beginning of a trace, or what another process asks for within one of its own.
-    pub fn begin(&self, name: impl Into<Cow<'static, str>>, kind: SpanKind, asked: Option<TraceContext>) -> Span {
+    pub fn begin(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        kind: SpanKind,
+        asked: Option<TraceContext>,
+    ) -> Span {
         let Some(to) = &self.to else { return Span { context: asked, record: None } };
         let mut rng = rand::rng();
         let context = match &asked {
@@ -177,12 +182,6 @@ impl Span {
     pub fn lasted(&mut self, began: OffsetDateTime, ended: OffsetDateTime) {
         if let Some(record) = &mut self.record {
             (record.span.began, record.span.ended, record.has_end) = (began, ended.max(began), true);
-        }
-    }
-
-    pub fn began(&mut self, began: OffsetDateTime) {
-        if let Some(record) = &mut self.record {
-            record.span.began = began;
         }
     }
 }

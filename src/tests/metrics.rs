@@ -1,14 +1,16 @@
 //! What gv says in numbers: the table of docs/metrics.md is held to what the source counts and to what
-//! a process shows, and the rules of deploy/prometheus to the table and to docs/operations.md.
+//! a process shows, the rules of deploy/prometheus to the table and to docs/operations.md, and the dashboard to the
+//! table.
 
 use crate::support::git::GitServer;
 use crate::support::gv::{Gv, Settings};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 const TABLE: &str = include_str!("../../docs/metrics.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const DASHBOARD: &str = include_str!("../../deploy/helm/gv/dashboards/gv.json");
 const RULES: &str = include_str!("../../deploy/prometheus/rules.yaml");
 
 #[derive(Debug, PartialEq, Eq)]
@@ -131,6 +133,39 @@ fn the_rules_stand_on_metrics_that_there_are() {
             assert!(is_known, "{word} is neither a metric nor recorded: {line}");
         }
     }
+}
+
+/// What a panel asks for, and those that it folds away.
+fn asked(panels: &Value) -> Vec<String> {
+    let panels = panels.as_array().into_iter().flatten();
+    let each = panels.flat_map(|panel| {
+        let targets = panel["targets"].as_array().into_iter().flatten();
+        let asked = targets.filter_map(|target| target["expr"].as_str().map(str::to_owned));
+        asked.chain(self::asked(&panel["panels"]))
+    });
+    each.collect()
+}
+
+#[test]
+fn the_dashboard_shows_every_metric_of_the_table_and_no_other_by_labels_that_they_have() {
+    let table = table();
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let mut shown = BTreeSet::new();
+    for query in asked(&dashboard["panels"]) {
+        for word in words(&query) {
+            let name = word.strip_suffix("_bucket").unwrap_or(word);
+            let row = table.get(name).unwrap_or_else(|| panic!("{word} is not in docs/metrics.md: {query}"));
+            assert_eq!(name != word, row.kind == "histogram", "{query}");
+            shown.insert(name.to_owned());
+            // What a series has beside its own is the scraper's.
+            let by = query.split("by (").nth(1).and_then(|rest| rest.split(')').next()).unwrap_or_default();
+            for label in by.split(", ").filter(|label| !["", "le", "role"].contains(label)) {
+                assert!(row.labels.contains(label), "{name} has no {label}: {query}");
+            }
+        }
+    }
+    let missing: Vec<&String> = table.keys().filter(|name| !shown.contains(*name)).collect();
+    assert!(missing.is_empty(), "no panel shows {missing:?}");
 }
 
 #[test]

@@ -32,6 +32,7 @@ use gv::ports::blobs::{Body, Key};
 use gv::ports::clock::Clock;
 use gv::ports::database::Database;
 use gv::ports::deployments::{Claim, Submitted};
+use gv::ports::traces::Tracer;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +91,7 @@ fn new_app(database: Arc<dyn Database>, folder: &Path) -> Arc<App> {
         notices: Arc::new(LocalNotices::new()),
         blobs: Arc::new(FilesystemBlobs::open(folder).unwrap()),
         clock: Arc::new(SystemClock),
+        tracer: Tracer::new(None, Arc::new(SystemClock)),
         policy: Policy {
             names: Names { domain: Hostname::parse("example.com").unwrap() },
             site_urls: SiteUrls { scheme: Scheme::Https, port: None },
@@ -166,7 +168,7 @@ impl Process {
         for key in [Key::manifest(held.id), Key::source(held.account, held.id), Key::log(held.id)] {
             self.app.blobs.put(&key, Body::Bytes("content".into())).await.unwrap();
         }
-        assert!(self.app.go_live(&held).await.unwrap());
+        assert!(self.app.go_live(&held, None).await.unwrap());
         self.advance(held.finish(now, 1, 7).unwrap()).await
     }
 

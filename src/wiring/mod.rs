@@ -9,6 +9,7 @@ mod checks;
 pub mod data_dir;
 mod disk;
 pub mod doctor;
+mod traces;
 
 use crate::adapters::clock::SystemClock;
 use crate::adapters::source::git::GitSource;
@@ -29,6 +30,7 @@ use crate::ops::Checks;
 use crate::ports::database::Database;
 use crate::ports::error::{StoreError, StoreErrorKind};
 use crate::ports::executor::Executor;
+use crate::ports::traces::Tracer;
 use crate::ports::variables::Resealed;
 use crate::worker::{Machine, Worker, WorkerSettings};
 use crate::{api as api_role, edge as edge_role, ops, telemetry};
@@ -43,6 +45,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use traces::ProcessTraces;
 
 /// What a process that can serve says about itself.
 #[derive(Clone, Debug)]
@@ -88,7 +91,7 @@ pub async fn up(
         [] => vec![data.signing_key()?],
         keys => keys.to_vec(),
     };
-    let app = app(config, &backends, (&keys, secrets), edge_address)?;
+    let app = app(config, &backends, (&keys, secrets), edge_address, &process.traces.tracer)?;
     let held = data.owner_session().map(|session| Secret::new(session.token));
     let owning = || app.owner(held.clone());
     let Some((_, token)) = when_reachable("making the owner's token", &stop, owning).await? else {
@@ -129,8 +132,8 @@ pub async fn api(
     );
     let listener = bind("api.listen", config.api.listen)?;
     let address = listener.local_addr()?;
-    let app = app(config, &backends, (keys, secrets), config.edge.listen)?;
     let mut process = Process::new("api", config, &stop)?;
+    let app = app(config, &backends, (keys, secrets), config.edge.listen, &process.traces.tracer)?;
     process.add_api(config, &app, listener);
     process.add_sweeper(&app);
     let ops = process.add_ops(backend_checks(&backends))?;
@@ -149,9 +152,10 @@ pub async fn worker(
     let backends = Backends::connect(config, &secrets)?;
     backends.expect_shareable("worker")?;
     expect_secrets(config, "worker")?;
-    // A worker signs nobody in: its keys are never used.
-    let app = app(config, &backends, (&[SigningKeys::generate()], secrets), config.edge.listen)?;
     let mut process = Process::new("worker", config, &stop)?;
+    // A worker signs nobody in: its keys are never used.
+    let keys = [SigningKeys::generate()];
+    let app = app(config, &backends, (&keys, secrets), config.edge.listen, &process.traces.tracer)?;
     let executor = executor(config, &config.worker.dir).await?;
     process.add_worker(config, &app, &executor, data.worker_name()?)?;
     process.add_sweeper(&app);
@@ -214,6 +218,7 @@ struct Process {
     role: &'static str,
     ops: Option<TcpListener>,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
+    traces: ProcessTraces,
     /// Asks the roles to end.
     stop: CancellationToken,
     /// Ends the operator's listener, after the roles.
@@ -229,6 +234,7 @@ impl Process {
             role,
             ops: config.ops.listen.map(|address| bind("ops.listen", address)).transpose()?,
             metrics: telemetry::start_metrics()?,
+            traces: ProcessTraces::start(config, role)?,
             stop: stop.clone(),
             end: CancellationToken::new(),
             roles: JoinSet::new(),
@@ -279,6 +285,7 @@ impl Process {
             notices: shared.notices.clone(),
             blobs: shared.blobs.clone(),
             clock: Arc::new(SystemClock),
+            tracer: self.traces.tracer.clone(),
         };
         let https_redirect = https_redirect(config, addresses(&listeners)?.1);
         let settings = EdgeSettings { https_redirect, ..edge_settings(config, folder) };
@@ -334,6 +341,7 @@ impl Process {
         if tokio::time::timeout(SHUTDOWN, rest).await.is_err() {
             tracing::warn!("ending although not every role has: {} s are over", SHUTDOWN.as_secs());
         }
+        self.traces.end().await;
         self.end.cancel();
         while self.operators.join_next().await.is_some() {}
         outcome
@@ -386,6 +394,7 @@ fn app(
     backends: &Backends,
     (keys, secrets): (&[Secret], Arc<SecretKeys>),
     edge: SocketAddr,
+    tracer: &Tracer,
 ) -> anyhow::Result<Arc<App>> {
     let shared = backends.shared.clone();
     Ok(Arc::new(App {
@@ -396,6 +405,7 @@ fn app(
         notices: shared.notices,
         blobs: shared.blobs,
         clock: Arc::new(SystemClock),
+        tracer: tracer.clone(),
         accounts: Arc::new(Accounts::new(SigningKeys::parse(keys).context("auth.signing_keys")?)),
         secrets,
         policy: Policy {

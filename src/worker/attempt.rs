@@ -5,6 +5,8 @@ use crate::app::lease::{AdvanceError, Interruption, Lease, LeaseControl};
 use crate::app::logs::{LogWriter, of_operator};
 use crate::domain::deployment::{Deployment, Failure, FailureCode, StateName, StepName};
 use crate::domain::id::DeploymentId;
+use crate::domain::trace::TraceContext;
+use crate::ports::traces::{Span, SpanKind};
 use crate::worker::Worker;
 use crate::worker::failure::{Halt, Step};
 use crate::worker::pipeline::Pipeline;
@@ -34,20 +36,25 @@ pub type Nudge = Option<DeploymentId>;
 pub async fn attend(
     worker: &Worker,
     seat: &Seat,
-    mut lease: Lease,
+    (mut lease, announced): (Lease, Option<TraceContext>),
     stop: &CancellationToken,
     nudges: broadcast::Receiver<Nudge>,
 ) {
     let _running = Running::begin();
     let deployment = lease.deployment().clone();
+    let mut span = begin(worker, &deployment, announced);
     let log = worker.app.log_writer(&deployment);
     log.mask(of_operator(&worker.settings.build_env));
     tracing::info!(losses = deployment.losses, "a deployment is taken");
     note_wait(&deployment, &log);
     let watching = watch(lease.control(), deployment.id, stop, nudges);
     let working = async {
-        let (done, workspace) = work(worker, seat, &mut lease, &log).await;
+        let (done, workspace) = work(worker, seat, &mut lease, &log, &span).await;
+        if let Err(halt) = &done {
+            span.fail(why(lease.interruption(), halt));
+        }
         end(worker, &mut lease, log, done).await;
+        drop(span);
         workspace
     };
     let workspace = tokio::select! {
@@ -57,6 +64,35 @@ pub async fn attend(
     // The row is written: from here on only this worker's disk is concerned.
     drop(lease);
     remove(workspace).await;
+}
+
+/// The attempt, as a part of the deployment's trace; and before the first one its wait.
+fn begin(worker: &Worker, deployment: &Deployment, announced: Option<TraceContext>) -> Span {
+    let tracer = &worker.app.tracer;
+    let trace = deployment.options.trace.or(announced);
+    if let (1, Some(started)) = (deployment.attempt, deployment.started_at) {
+        let mut wait = tracer.go_on("queue", SpanKind::Internal, trace);
+        wait.note("gv.deployment.id", deployment.id.to_string());
+        wait.lasted(deployment.created_at, started);
+    }
+    let mut span = tracer.go_on("attempt", SpanKind::Consumer, trace);
+    span.link(announced);
+    span.note("messaging.operation.name", "take");
+    span.note("messaging.operation.type", "process");
+    span.note("gv.deployment.id", deployment.id.to_string());
+    span.note("gv.attempt", deployment.attempt);
+    span
+}
+
+/// Why an attempt came to nothing, in a stable word.
+fn why(interruption: Option<Interruption>, halt: &Halt) -> &'static str {
+    match (interruption, halt) {
+        (Some(Interruption::Lost), _) | (None, Halt::Interrupted) => "lease_lost",
+        (Some(Interruption::CancelRequested), _) => "canceled",
+        (Some(Interruption::ShuttingDown), Halt::Interrupted) => "given_back",
+        (_, Halt::Skipped(_)) => FailureCode::Skipped.word(),
+        (_, Halt::Failed { failure, .. }) => failure.code.word(),
+    }
 }
 
 /// Ends a deployment that too many workers lost.
@@ -136,6 +172,7 @@ async fn work(
     seat: &Seat,
     lease: &mut Lease,
     log: &LogWriter,
+    span: &Span,
 ) -> (Step<()>, Option<Workspace>) {
     let (dir, deployment) = (worker.settings.dir.clone(), lease.deployment().clone());
     let created = tokio::task::spawn_blocking(move || Workspace::create(&dir, &deployment)).await;
@@ -143,7 +180,7 @@ async fn work(
         Ok(workspace) => workspace,
         Err(error) => return (Err(Halt::internal(error)), None),
     };
-    let mut pipeline = Pipeline { worker, seat, lease, log, workspace: &workspace };
+    let mut pipeline = Pipeline { worker, seat, lease, log, workspace: &workspace, span };
     // A defect that one repository brings to light must not take the other builds down.
     let done = AssertUnwindSafe(pipeline.run()).catch_unwind().await.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -226,7 +263,8 @@ async fn give_back(
     if given {
         tracing::info!("a deployment is given back");
         // Only quicker than the sweeper, which finds it as well.
-        let announcing = worker.app.queue.announce(lease.deployment().id);
+        let Deployment { id, options, .. } = lease.deployment();
+        let announcing = worker.app.queue.announce(*id, options.trace);
         let announced = tokio::time::timeout(Duration::from_secs(2), announcing).await;
         if !matches!(announced, Ok(Ok(()))) {
             tracing::debug!("a deployment that was given back waits for the sweeper");

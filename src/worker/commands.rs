@@ -8,6 +8,7 @@ use crate::domain::repo::Commit;
 use crate::domain::routing::dialect::Dialect;
 use crate::ports::executor::JobLimits;
 use crate::ports::source::Fetched;
+use crate::ports::traces::Span;
 use crate::worker::build::Build;
 use crate::worker::caches::{Opened, Packages, ProjectCache};
 use crate::worker::environment::{Context, environment};
@@ -16,6 +17,7 @@ use crate::worker::inside::Inside;
 use crate::worker::pipeline::Pipeline;
 use crate::worker::plan::{Command, CommandKind, Plan};
 use crate::worker::reuse::Known;
+use crate::worker::timer::in_span;
 use crate::worker::toolchain::Toolchain;
 use std::io;
 use std::time::Instant;
@@ -27,6 +29,7 @@ impl Pipeline<'_> {
         fetched: &Fetched,
         (plan, known): (&Plan, &Known),
         dialect: Option<Dialect>,
+        span: &Span,
     ) -> Step<Option<ProjectCache>> {
         let settings = &self.worker.settings;
         let deployment = self.lease.deployment();
@@ -86,9 +89,10 @@ impl Pipeline<'_> {
             plan.commands.iter().partition(|command| command.kind == CommandKind::Install);
         build.limits.time = settings.build_timeout.saturating_sub(began.elapsed());
         let packages = self.packages(plan, known, &toolchain).await?;
-        let cache = self.install(&mut build, &installs, cache, packages).await?;
+        let installing = self.install(&mut build, &installs, cache, packages);
+        let cache = in_span(span, "install", &installs, installing).await?;
         build.limits.time = settings.build_timeout.saturating_sub(began.elapsed());
-        build.run(&builds).await?;
+        in_span(span, "run", &builds, build.run(&builds)).await?;
         Ok(cache)
     }
 

@@ -29,6 +29,7 @@ mod seats;
 mod settings;
 mod skip;
 mod system;
+mod timer;
 mod toolchain;
 mod upload;
 mod workspace;
@@ -162,6 +163,8 @@ async fn handle(
     stop: CancellationToken,
     nudges: broadcast::Receiver<Nudge>,
 ) {
+    // It may lead to another deployment than the one it was rung for, whose trace is its own.
+    let announced = (announcement.deployment, announcement.trace);
     let mut announcement = Some(announcement);
     let mut settle = || announcement.take().map(Announcement::done);
     while !stop.is_cancelled() {
@@ -171,7 +174,9 @@ async fn handle(
             Ok(Taken::Lease(lease)) => {
                 settle();
                 let span = span_of(&worker, &lease);
-                attempt::attend(&worker, &seat, lease, &stop, heard).instrument(span).await;
+                let (id, trace) = announced;
+                let trace = trace.filter(|_| id == lease.deployment().id);
+                attempt::attend(&worker, &seat, (lease, trace), &stop, heard).instrument(span).await;
             }
             Ok(Taken::Lost(lease)) => {
                 settle();
@@ -189,7 +194,9 @@ async fn handle(
 }
 
 fn span_of(worker: &Worker, lease: &Lease) -> tracing::Span {
-    tracing::info_span!("deployment", deployment = %lease.deployment().id, worker = %worker.settings.name)
+    let (id, trace) = (lease.deployment().id, lease.deployment().options.trace);
+    let trace_id = trace.map(|trace| format!("{:032x}", trace.trace));
+    tracing::info_span!("deployment", deployment = %id, worker = %worker.settings.name, trace_id)
 }
 
 /// Hears what concerns leases, once for all of them, and goes on after every error.

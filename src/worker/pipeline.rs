@@ -14,6 +14,7 @@ use crate::domain::routing::compile::Settings;
 use crate::domain::routing::rules::Rules;
 use crate::ports::error::StoreErrorKind;
 use crate::ports::source::{FetchRequest, Fetched, SourceError};
+use crate::ports::traces::Span;
 use crate::worker::Worker;
 use crate::worker::archive;
 use crate::worker::caches::ProjectCache;
@@ -26,6 +27,7 @@ use crate::worker::plan::{self, Plan};
 use crate::worker::reuse::Known;
 use crate::worker::rules::RuleFiles;
 use crate::worker::seats::Seat;
+use crate::worker::timer::{Timer, UNFINISHED};
 use crate::worker::upload::{self, amount, files_of};
 use crate::worker::workspace::Workspace;
 use std::path::Path;
@@ -40,6 +42,8 @@ pub struct Pipeline<'a> {
     pub lease: &'a mut Lease,
     pub log: &'a LogWriter,
     pub workspace: &'a Workspace,
+    /// The attempt, whose parts the steps are.
+    pub span: &'a Span,
 }
 
 /// The source while it is packed, and after. Dropped, the packing stops.
@@ -67,13 +71,13 @@ impl Pipeline<'_> {
         if let Some(manifest) = self.earlier_manifest().await? {
             self.log.say(StepName::Upload, "An earlier attempt had stored everything: it only goes live.");
             self.advance(Deployment::upload).await?;
-            return self.go_live(&manifest).await;
+            return self.go_live(&manifest, self.span).await;
         }
-        let timer = Timer::start("clone");
+        let timer = Timer::start("clone", self.span);
         let fetched = self.clone_source().await?;
         timer.stop();
 
-        let timer = Timer::start("build");
+        let timer = Timer::start("build", self.span);
         let packing = self.pack();
         let commit = fetched.commit.clone();
         let now = self.app().clock.now();
@@ -86,15 +90,19 @@ impl Pipeline<'_> {
         let (repository, plan) = planned?;
         let known = self.know(&fetched, &plan).await?;
         let packing = match self.take_over(&known, packing).await? {
-            Ok(manifest) => return self.go_live(&manifest).await,
+            Ok(manifest) => {
+                timer.leave();
+                return self.go_live(&manifest, self.span).await;
+            }
             Err(packing) => packing,
         };
-        let (built, packing, cache) = self.build(&fetched, repository, (&plan, &known), packing).await?;
+        let building = self.build(&fetched, repository, (&plan, &known), packing, &timer.span);
+        let (built, packing, cache) = building.await?;
         timer.stop();
 
-        let timer = Timer::start("upload");
+        let timer = Timer::start("upload", self.span);
         let manifest = self.upload(&fetched, (&plan, &known), built, packing).await?;
-        self.go_live(&manifest).await?;
+        self.go_live(&manifest, &timer.span).await?;
         timer.stop();
         self.keep_cache(cache).await;
         Ok(())
@@ -230,6 +238,7 @@ impl Pipeline<'_> {
         repository: Inside,
         (plan, known): (&Plan, &Known),
         mut packing: Packing,
+        span: &Span,
     ) -> Step<(Built, Packing, Option<ProjectCache>)> {
         let routing = Settings::from(&self.lease.deployment().settings);
         let rule_files = RuleFiles::of_project(&repository, &plan.root);
@@ -245,14 +254,17 @@ impl Pipeline<'_> {
             let packed = packing.packed.await.map_err(std::io::Error::other).flatten();
             packing.packed = tokio::spawn(std::future::ready(packed));
             let dialect = rule_files.dialect(routing);
-            cache = self.run_commands(fetched, (plan, known), dialect).await?;
+            cache = self.run_commands(fetched, (plan, known), dialect, span).await?;
         }
         let site = output::find(&repository, plan, started)?;
         let rules = rule_files.with_published(&repository, &site.folder).compile(routing)?;
         for note in &rules.notes {
             self.log.say(StepName::Build, note.to_string());
         }
-        let files = self.collect(repository, &site).await?;
+        let mut collecting = span.part("collect");
+        let files = self.collect(repository, &site).await.inspect_err(|_| collecting.fail(UNFINISHED))?;
+        collecting.note("gv.files", files.len() as u64);
+        drop(collecting);
         if files.is_empty() {
             return Err(Halt::failed(
                 FailureCode::OutputMissing,
@@ -347,12 +359,13 @@ impl Pipeline<'_> {
 
     /// Moves the hosts and ends the deployment. From the first try on there is no way back: hosts
     /// may show it already, so that only the loss of the lease still ends it otherwise.
-    async fn go_live(&mut self, manifest: &Manifest) -> Step<()> {
+    async fn go_live(&mut self, manifest: &Manifest, within: &Span) -> Step<()> {
         if self.lease.interruption().is_some() {
             return Err(Halt::Interrupted);
         }
+        let span = within.part("publish");
         loop {
-            match self.app().go_live(self.lease.deployment()).await {
+            match self.app().go_live(self.lease.deployment(), span.context()).await {
                 Ok(true) => break,
                 // Its row was taken by someone else.
                 Ok(false) => return Err(Halt::Interrupted),
@@ -366,6 +379,7 @@ impl Pipeline<'_> {
                 return Err(Halt::Interrupted);
             }
         }
+        drop(span);
         let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
         self.log.say(StepName::Upload, format!("Ready: {}, {}.", files_of(files), amount(bytes)));
         super::attempt::finish_log(self.log, self.lease).await;
@@ -411,22 +425,5 @@ async fn note_build(app: &App, deployment: &Deployment, fetched: &Fetched, plan:
         app.database.note_build(deployment.project, framework, fetched.default_branch.as_deref()).await;
     if let Err(error) = noted {
         tracing::warn!(%error, "the project's framework could not be noted");
-    }
-}
-
-/// Measures a step that came to its end.
-struct Timer {
-    step: &'static str,
-    began: Instant,
-}
-
-impl Timer {
-    fn start(step: &'static str) -> Self {
-        Self { step, began: Instant::now() }
-    }
-
-    fn stop(self) {
-        metrics::histogram!("gv_deployment_step_seconds", "step" => self.step)
-            .record(self.began.elapsed().as_secs_f64());
     }
 }

@@ -28,7 +28,7 @@ from renderings import (
 
 # TLS ends before the pods, at the ingress.
 CHART_SETS = {"data_dir", "api.listen", "edge.listen", "edge.tls_listen", "edge.tls_cert", "edge.tls_key", "edge.https_redirect", "edge.hsts_max_age_s", "ops.listen", "worker.dir", "worker.tools_dir", "worker.cache_dir"}
-SECRET_KEYS = {"database.url", "queue.url", "cache.url", "blobs.access_key", "blobs.secret_key", "auth.signing_keys", "secrets.keys"}
+SECRET_KEYS = {"database.url", "queue.url", "cache.url", "blobs.access_key", "blobs.secret_key", "auth.signing_keys", "secrets.keys", "telemetry.otlp_headers"}
 
 
 @check

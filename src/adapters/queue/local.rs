@@ -1,4 +1,5 @@
-//! A bell within one process. It holds ids and nothing else: what they stand for is in the rows.
+//! A bell within one process. It holds ids, each with the trace that it was rung in: what they stand for is in
+//! the rows.
 //!
 //! An id waits once, however often it is announced. One that is out with a listener may be
 //! announced again, and then comes again. Past `CAPACITY` a new announcement is dropped without
@@ -7,6 +8,7 @@
 //! Start with [`LocalQueue::new`].
 
 use crate::domain::id::DeploymentId;
+use crate::domain::trace::TraceContext;
 use crate::ports::error::StoreError;
 use crate::ports::queue::{Announcement, Announcements, Queue, Rehearsed, Settlement};
 use async_trait::async_trait;
@@ -25,6 +27,8 @@ pub struct LocalQueue {
     bell: Arc<Bell>,
 }
 
+type Ring = (DeploymentId, Option<TraceContext>);
+
 struct Bell {
     waiting: Mutex<Waiting>,
     /// Rung whenever there may be more to take, or sooner.
@@ -33,10 +37,10 @@ struct Bell {
 
 #[derive(Default)]
 struct Waiting {
-    order: VecDeque<DeploymentId>,
+    order: VecDeque<Ring>,
     ids: HashSet<DeploymentId>,
     /// Those that come again, and when; always after the same delay, and thus in order.
-    later: VecDeque<(Instant, DeploymentId)>,
+    later: VecDeque<(Instant, Ring)>,
 }
 
 struct Listener {
@@ -59,8 +63,8 @@ impl Default for LocalQueue {
 
 #[async_trait]
 impl Queue for LocalQueue {
-    async fn announce(&self, id: DeploymentId) -> Result<(), StoreError> {
-        self.bell.waiting().add(id);
+    async fn announce(&self, id: DeploymentId, trace: Option<TraceContext>) -> Result<(), StoreError> {
+        self.bell.waiting().add((id, trace));
         self.bell.rung.notify_waiters();
         Ok(())
     }
@@ -101,7 +105,7 @@ impl Announcements for Listener {
             let rung = self.bell.rung.notified();
             let next = self.bell.waiting().take(Instant::now());
             match next {
-                Next::Now(id) => return announcement(Arc::clone(&self.bell), id, place),
+                Next::Now(ring) => return announcement(Arc::clone(&self.bell), ring, place),
                 Next::At(when) => {
                     tokio::select! {
                         () = rung => {}
@@ -114,10 +118,10 @@ impl Announcements for Listener {
     }
 }
 
-fn announcement(bell: Arc<Bell>, id: DeploymentId, place: OwnedSemaphorePermit) -> Announcement {
-    Announcement::new(id, move |settlement| {
+fn announcement(bell: Arc<Bell>, ring: Ring, place: OwnedSemaphorePermit) -> Announcement {
+    Announcement::new(ring.0, ring.1, move |settlement| {
         if settlement == Settlement::Again {
-            bell.waiting().postpone(id, Instant::now() + AGAIN_AFTER);
+            bell.waiting().postpone(ring, Instant::now() + AGAIN_AFTER);
             // Not to take it, but to wait no longer than until it comes.
             bell.rung.notify_waiters();
         }
@@ -132,32 +136,32 @@ impl Bell {
 }
 
 enum Next {
-    Now(DeploymentId),
+    Now(Ring),
     At(Instant),
     Unknown,
 }
 
 impl Waiting {
-    fn add(&mut self, id: DeploymentId) {
-        if self.order.len() < CAPACITY && self.ids.insert(id) {
-            self.order.push_back(id);
+    fn add(&mut self, ring: Ring) {
+        if self.order.len() < CAPACITY && self.ids.insert(ring.0) {
+            self.order.push_back(ring);
         }
     }
 
-    fn postpone(&mut self, id: DeploymentId, until: Instant) {
+    fn postpone(&mut self, ring: Ring, until: Instant) {
         if self.later.len() < CAPACITY {
-            self.later.push_back((until, id));
+            self.later.push_back((until, ring));
         }
     }
 
     fn take(&mut self, now: Instant) -> Next {
-        while let Some((_, id)) = self.later.pop_front_if(|(when, _)| *when <= now) {
-            self.add(id);
+        while let Some((_, ring)) = self.later.pop_front_if(|(when, _)| *when <= now) {
+            self.add(ring);
         }
         match self.order.pop_front() {
-            Some(id) => {
-                self.ids.remove(&id);
-                Next::Now(id)
+            Some(ring) => {
+                self.ids.remove(&ring.0);
+                Next::Now(ring)
             }
             None => self.later.front().map_or(Next::Unknown, |(when, _)| Next::At(*when)),
         }
@@ -169,8 +173,8 @@ mod tests {
     use super::*;
     use time::OffsetDateTime;
 
-    fn id() -> DeploymentId {
-        DeploymentId::new(OffsetDateTime::UNIX_EPOCH, &mut rand::rng())
+    fn id() -> Ring {
+        (DeploymentId::new(OffsetDateTime::UNIX_EPOCH, &mut rand::rng()), None)
     }
 
     #[test]

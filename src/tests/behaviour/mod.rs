@@ -19,6 +19,7 @@ mod routing;
 mod sandbox;
 mod sharing;
 mod toolchains;
+pub mod tracing;
 mod users;
 mod variables;
 

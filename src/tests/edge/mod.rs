@@ -2,9 +2,10 @@
 //! gets. `http`, `hostile_requests`: the sections of the specification of these names. `routing`: what
 //! the site's rules make of a request. `front`: connections. `layers`, `disk`: how often storage is
 //! asked, and what happens when it fails. `skew`: what outlives its deployment. `log`: what operators
-//! see. `tls`: the same by TLS. `http2`: the same by HTTP/2. `https`: from one to the other. Here: the running edge that they share.
+//! see. `tls`: the same by TLS. `http2`: the same by HTTP/2. `https`: from one to the other. `first_visit`: the end of a trace. Here: the running edge that they share.
 
 mod disk;
+mod first_visit;
 mod front;
 mod hostile_requests;
 mod http;
@@ -31,6 +32,7 @@ use gv::domain::routing::rules::Rules;
 use gv::edge::{EdgePorts, EdgeSettings, Listeners, serve};
 use gv::ports::blobs::{Blobs, Body, Key};
 use gv::ports::notices::{Notice, Notices};
+use gv::ports::traces::Tracer;
 use line::Line;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -70,6 +72,10 @@ impl Running {
 
     /// An edge above what another one left in storage.
     async fn above(folder: tempfile::TempDir, settings: EdgeSettings) -> Self {
+        Self::traced(folder, settings, Tracer::new(None, Arc::new(SystemClock))).await
+    }
+
+    async fn traced(folder: tempfile::TempDir, settings: EdgeSettings, tracer: Tracer) -> Self {
         let blobs = Arc::new(Line::to(FilesystemBlobs::open(folder.path()).unwrap()));
         let cache = Arc::new(LocalCache::new(16 * 1024 * 1024));
         let notices = Arc::new(LocalNotices::new());
@@ -78,6 +84,7 @@ impl Running {
             notices: notices.clone(),
             blobs: blobs.clone(),
             clock: Arc::new(SystemClock),
+            tracer,
         };
         let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
         let listeners = Listeners { plain: listener(), tls: settings.tls.as_ref().map(|_| listener()) };
@@ -232,7 +239,14 @@ fn pointer_to((host, version, kind): (&str, i64, HostKind), manifest: &Manifest)
         project: manifest.project,
         deployment: manifest.deployment,
     };
-    Pointer { version, host: Hostname::parse(host).unwrap(), kind, target: Some(target), earlier: Vec::new() }
+    Pointer {
+        version,
+        host: Hostname::parse(host).unwrap(),
+        kind,
+        target: Some(target),
+        earlier: Vec::new(),
+        trace: None,
+    }
 }
 
 #[derive(Clone, Debug)]

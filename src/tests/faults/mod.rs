@@ -14,6 +14,7 @@ mod pointers;
 mod queue;
 mod shutdown;
 mod storage;
+mod tracing;
 mod workers;
 
 use super::support::account::{Account, id_of, with_json};

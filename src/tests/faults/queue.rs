@@ -86,13 +86,13 @@ async fn a_message_that_is_delivered_three_times_is_one_build() {
         let script = format!("{}; sleep 1; {}", traces.leave(&format!("site-{n}")), page_of("x"));
         ids.push(submit_build(&fleet, &format!("site-{n}"), &script).await);
         for _ in 0..2 {
-            bell.announce(ids[n].parse().unwrap()).await.unwrap();
+            bell.announce(ids[n].parse().unwrap(), None).await.unwrap();
         }
     }
     for id in &ids {
         fleet.wait_for(id, &["ready"]).await;
         // Late ones find it ended.
-        bell.announce(id.parse().unwrap()).await.unwrap();
+        bell.announce(id.parse().unwrap(), None).await.unwrap();
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     for (n, id) in ids.iter().enumerate() {

@@ -59,6 +59,7 @@ fn pointer(host: &Hostname, version: i64) -> Pointer {
         kind: HostKind::Production,
         target: Some(target),
         earlier: Vec::new(),
+        trace: None,
     }
 }
 

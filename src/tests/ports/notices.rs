@@ -66,6 +66,7 @@ async fn every_listener_hears_every_notice(notices: &dyn Notices) {
         kind: HostKind::Branch,
         target: None,
         earlier: Vec::new(),
+        trace: None,
     };
     for notice in [canceled, Notice::HostMoved { pointer }] {
         notices.publish(&notice).await.unwrap();

@@ -7,6 +7,7 @@ use crate::support::rabbitmq::TestQueue;
 use gv::adapters::queue::amqp::AmqpQueue;
 use gv::adapters::queue::local::LocalQueue;
 use gv::domain::id::DeploymentId;
+use gv::domain::trace::TraceContext;
 use gv::ports::queue::{Announcement, Announcements, Queue};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 
 contract!([local, real] [
     what_is_announced_comes_to_a_listener,
+    an_announcement_says_as_a_part_of_which_trace,
     announcements_wait_for_a_listener,
     several_listeners_share_the_announcements,
     no_more_than_the_prefetch_is_out_at_one_listener,
@@ -63,7 +65,21 @@ async fn hear(listener: &mut dyn Announcements, id: DeploymentId) -> Announcemen
 async fn what_is_announced_comes_to_a_listener(queue: &dyn Queue) {
     let mut listener = queue.listen(1).await.unwrap();
     for id in [id(), id(), id()] {
-        queue.announce(id).await.unwrap();
+        queue.announce(id, None).await.unwrap();
+        hear(&mut *listener, id).await.done();
+    }
+}
+
+async fn an_announcement_says_as_a_part_of_which_trace(queue: &dyn Queue) {
+    let mut listener = queue.listen(1).await.unwrap();
+    let trace = TraceContext { trace: 0x0af7_6519, span: 0xb7ad, is_sampled: true };
+    for trace in [Some(trace), None, Some(TraceContext { is_sampled: false, ..trace })] {
+        let id = id();
+        queue.announce(id, trace).await.unwrap();
+        // Again, it says so again.
+        for _ in 0..2 {
+            assert_eq!(hear(&mut *listener, id).await.trace, trace);
+        }
         hear(&mut *listener, id).await.done();
     }
 }
@@ -71,7 +87,7 @@ async fn what_is_announced_comes_to_a_listener(queue: &dyn Queue) {
 async fn announcements_wait_for_a_listener(queue: &dyn Queue) {
     let mut waiting: HashSet<DeploymentId> = (0..20).map(|_| id()).collect();
     for id in &waiting {
-        queue.announce(*id).await.unwrap();
+        queue.announce(*id, None).await.unwrap();
     }
     let mut listener = queue.listen(4).await.unwrap();
     while !waiting.is_empty() {
@@ -85,7 +101,7 @@ async fn several_listeners_share_the_announcements(queue: &dyn Queue) {
     let (mut one, mut two) = (queue.listen(1).await.unwrap(), queue.listen(1).await.unwrap());
     let mut left: HashSet<DeploymentId> = [id(), id()].into();
     for id in &left {
-        queue.announce(*id).await.unwrap();
+        queue.announce(*id, None).await.unwrap();
     }
     // Each can only have one: both must be served.
     let (first, second) = (next(&mut *one).await, next(&mut *two).await);
@@ -98,7 +114,7 @@ async fn several_listeners_share_the_announcements(queue: &dyn Queue) {
 async fn no_more_than_the_prefetch_is_out_at_one_listener(queue: &dyn Queue) {
     let mut listener = queue.listen(2).await.unwrap();
     for id in [id(), id(), id()] {
-        queue.announce(id).await.unwrap();
+        queue.announce(id, None).await.unwrap();
     }
     let (first, _second) = (next(&mut *listener).await, next(&mut *listener).await);
     assert!(timeout(A_WHILE, listener.next()).await.is_err(), "the third must wait");
@@ -109,7 +125,7 @@ async fn no_more_than_the_prefetch_is_out_at_one_listener(queue: &dyn Queue) {
 async fn what_is_dropped_unsettled_comes_again(queue: &dyn Queue) {
     let mut listener = queue.listen(1).await.unwrap();
     let id = id();
-    queue.announce(id).await.unwrap();
+    queue.announce(id, None).await.unwrap();
     for _ in 0..2 {
         drop(hear(&mut *listener, id).await);
     }
@@ -119,9 +135,9 @@ async fn what_is_dropped_unsettled_comes_again(queue: &dyn Queue) {
 async fn what_a_lost_listener_held_comes_to_another(queue: &dyn Queue) {
     let mut lost = queue.listen(2).await.unwrap();
     let (held, waiting) = (id(), id());
-    queue.announce(held).await.unwrap();
+    queue.announce(held, None).await.unwrap();
     let unsettled = hear(&mut *lost, held).await;
-    queue.announce(waiting).await.unwrap();
+    queue.announce(waiting, None).await.unwrap();
     let mut other = queue.listen(2).await.unwrap();
     drop(lost);
     drop(unsettled);
@@ -136,16 +152,16 @@ async fn what_a_lost_listener_held_comes_to_another(queue: &dyn Queue) {
 async fn what_is_announced_while_it_is_out_comes_again(queue: &dyn Queue) {
     let mut listener = queue.listen(1).await.unwrap();
     let id = id();
-    queue.announce(id).await.unwrap();
+    queue.announce(id, None).await.unwrap();
     let out = hear(&mut *listener, id).await;
-    queue.announce(id).await.unwrap();
+    queue.announce(id, None).await.unwrap();
     out.done();
     hear(&mut *listener, id).await.done();
 }
 
 async fn what_is_done_stays_done(queue: &dyn Queue) {
     let mut listener = queue.listen(1).await.unwrap();
-    queue.announce(id()).await.unwrap();
+    queue.announce(id(), None).await.unwrap();
     next(&mut *listener).await.done();
     assert!(timeout(A_WHILE, listener.next()).await.is_err());
 }
@@ -155,7 +171,7 @@ async fn giving_up_waiting_loses_no_announcement(queue: &dyn Queue) {
     let ids: Vec<DeploymentId> = (0..100).map(|_| id()).collect();
     let announcer = async {
         for id in &ids {
-            queue.announce(*id).await.unwrap();
+            queue.announce(*id, None).await.unwrap();
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -182,7 +198,7 @@ async fn a_rehearsal_passes_and_rings_for_nobody(queue: &dyn Queue) {
     assert!(before.listeners.is_none_or(|count| count == 0), "{before:?}");
     let mut listener = queue.listen(1).await.unwrap();
     let one = id();
-    queue.announce(one).await.unwrap();
+    queue.announce(one, None).await.unwrap();
     hear(&mut *listener, one).await.done();
     let waiting = listener.next();
     let rehearsing = async {

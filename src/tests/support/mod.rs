@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod chance;
+pub mod collector;
 pub mod database;
 pub mod fault_proxy;
 pub mod fleet;

@@ -118,14 +118,14 @@ async fn redeploying_submits_the_same_again() {
     };
     let first = gv.deploy(first).await;
     let token = Some(Secret::new("token-2"));
-    let again = gv.app.redeploy(gv.account, first.id, token.clone(), false, None).await.unwrap();
+    let again = gv.app.redeploy(gv.account, first.id, token.clone(), false, (None, None)).await.unwrap();
     let Some(Submitted::New(again)) = again else { panic!("not submitted: {again:?}") };
     assert_ne!(again.id, first.id);
     assert_eq!((again.project, again.target, &again.commit), (first.project, Target::Preview, &None));
     assert_eq!(again.source.reference, first.source.reference);
     assert_eq!(again.source.git_token, token);
     let stranger = new_account(&*gv.database, "bob@example.com").await;
-    assert_eq!(gv.app.redeploy(stranger, first.id, None, false, None).await.unwrap(), None);
+    assert_eq!(gv.app.redeploy(stranger, first.id, None, false, (None, None)).await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

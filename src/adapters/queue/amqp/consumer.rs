@@ -7,12 +7,15 @@
 //!
 //! Start with [`listen`], then [`Consumer::serve`], then [`Subscription::serve`].
 
+use super::TRACEPARENT;
 use super::broker::Broker;
 use super::link::{Event, Fault, Link, step};
 use super::outage::Outage;
 use super::shelf::{Listener, Shelf};
 use crate::domain::id::DeploymentId;
+use crate::domain::trace::TraceContext;
 use crate::ports::queue::{Announcement, Settlement};
+use amqprs::BasicProperties;
 use amqprs::channel::{
     BasicAckArguments, BasicConsumeArguments, BasicNackArguments, BasicQosArguments, Channel, ConsumerMessage,
 };
@@ -111,6 +114,13 @@ impl Consumer<'_> {
     }
 }
 
+/// What is no traceparent says nothing.
+fn trace_of(properties: Option<BasicProperties>) -> Option<TraceContext> {
+    let properties = properties?;
+    let text: &str = properties.headers()?.get(&TRACEPARENT.try_into().ok()?)?.try_into().ok()?;
+    text.parse().ok()
+}
+
 enum Ended {
     Silent,
     /// Nobody asks.
@@ -193,7 +203,9 @@ impl<'a> Subscription<'a> {
     }
 
     async fn shelve(&mut self, delivery: ConsumerMessage) -> Result<(), Fault> {
-        let ConsumerMessage { deliver: Some(deliver), content, .. } = delivery else { return Ok(()) };
+        let ConsumerMessage { deliver: Some(deliver), basic_properties, content, .. } = delivery else {
+            return Ok(());
+        };
         let (tag, content) = (deliver.delivery_tag(), content.unwrap_or_default());
         self.unsettled += 1;
         self.silent_since = Instant::now();
@@ -204,7 +216,7 @@ impl<'a> Subscription<'a> {
             return self.refuse(tag, false).await;
         };
         let settle = self.settle.clone();
-        self.shelf.put(Announcement::new(deployment, move |how| {
+        self.shelf.put(Announcement::new(deployment, trace_of(basic_properties), move |how| {
             // Once the channel is gone nobody hears it, nor needs to.
             let _ = settle.send((tag, how));
         }));

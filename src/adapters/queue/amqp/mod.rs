@@ -10,6 +10,9 @@
 //! Start with [`AmqpQueue`]. Then [`link`], one connection; [`publisher`] and [`consumer`], the two
 //! tasks that have one; [`shelf`], between a consumer and who listens; [`topology`], the queues.
 
+/// The header of a message that says as a part of which trace it was sent (W3C Trace Context: AMQP).
+const TRACEPARENT: &str = "traceparent";
+
 mod broker;
 mod consumer;
 mod link;
@@ -20,6 +23,7 @@ mod shelf;
 mod topology;
 
 use crate::domain::id::DeploymentId;
+use crate::domain::trace::TraceContext;
 use crate::ports::error::{StoreError, StoreErrorKind};
 use crate::ports::queue::{Announcements, Queue, Rehearsed};
 use async_trait::async_trait;
@@ -49,8 +53,8 @@ impl AmqpQueue {
 
 #[async_trait]
 impl Queue for AmqpQueue {
-    async fn announce(&self, id: DeploymentId) -> Result<(), StoreError> {
-        let announced = self.publisher.announce(id).await;
+    async fn announce(&self, id: DeploymentId, trace: Option<TraceContext>) -> Result<(), StoreError> {
+        let announced = self.publisher.announce(id, trace).await;
         let outcome = if announced.is_ok() { "confirmed" } else { "failed" };
         metrics::counter!("gv_queue_announcements_total", "outcome" => outcome).increment(1);
         announced.map_err(|fault| {

@@ -8,12 +8,14 @@
 //!
 //! Start with [`Publisher::announce`], then [`publish`], the task.
 
+use super::TRACEPARENT;
 use super::broker::Broker;
 use super::link::{Event, Fault, Link, step};
 use super::outage::Outage;
 use crate::domain::id::DeploymentId;
-use amqprs::BasicProperties;
+use crate::domain::trace::TraceContext;
 use amqprs::channel::{BasicPublishArguments, ConfirmSelectArguments};
+use amqprs::{BasicProperties, FieldTable, FieldValue};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -26,10 +28,12 @@ const ANSWER: Duration = Duration::from_millis(900);
 /// What is published and not confirmed yet. A silent broker must not fill our memory.
 const UNCONFIRMED_MAX: usize = 1_000;
 
+/// What is announced, and as a part of which trace.
+type Ring = (DeploymentId, Option<TraceContext>);
 type Answer = oneshot::Sender<Result<(), Fault>>;
 
 enum Order {
-    Announce { id: DeploymentId, answer: Answer },
+    Announce { ring: Ring, answer: Answer },
     Probe { answer: Answer },
     Count { answer: oneshot::Sender<Result<u32, Fault>> },
 }
@@ -58,8 +62,8 @@ impl Publisher {
         Self { orders }
     }
 
-    pub(super) async fn announce(&self, id: DeploymentId) -> Result<(), Fault> {
-        self.ask(|answer| Order::Announce { id, answer }).await
+    pub(super) async fn announce(&self, id: DeploymentId, trace: Option<TraceContext>) -> Result<(), Fault> {
+        self.ask(|answer| Order::Announce { ring: (id, trace), answer }).await
     }
 
     /// A round trip.
@@ -146,7 +150,7 @@ async fn refusing<T>(orders: &mut Orders, fault: &Fault, until: impl Future<Outp
 
 /// Published and not confirmed yet.
 struct Pending {
-    id: DeploymentId,
+    ring: Ring,
     answer: Answer,
     /// Was published on another connection before.
     again: bool,
@@ -227,7 +231,7 @@ impl<'a> Publishing<'a> {
                 let _ = answer.send(Err(Fault::new("too much is not confirmed yet")));
                 Ok(())
             }
-            Order::Announce { id, answer } => self.publish(Pending { id, answer, again: false }).await,
+            Order::Announce { ring, answer } => self.publish(Pending { ring, answer, again: false }).await,
             Order::Probe { answer } => {
                 self.probers.retain(|answer| !answer.is_closed());
                 self.probers.push(answer);
@@ -243,13 +247,20 @@ impl<'a> Publishing<'a> {
 
     async fn publish(&mut self, pending: Pending) -> Result<(), Fault> {
         self.last_tag += 1;
-        let properties = BasicProperties::default()
+        let (id, trace) = &pending.ring;
+        let mut properties = BasicProperties::default();
+        properties
             .with_persistence(true)
             .with_content_type("text/plain")
             // By which it is known again when it is returned.
-            .with_message_id(&self.last_tag.to_string())
-            .finish();
-        let body = pending.id.to_string().into_bytes();
+            .with_message_id(&self.last_tag.to_string());
+        if let (Some(trace), Ok(name)) = (trace, TRACEPARENT.try_into()) {
+            let mut headers = FieldTable::new();
+            headers.insert(name, FieldValue::from(trace.to_string()));
+            properties.with_headers(headers);
+        }
+        let properties = properties.finish();
+        let body = id.to_string().into_bytes();
         let to = BasicPublishArguments::new("", self.queue).mandatory(true).finish();
         self.pending.insert(self.last_tag, pending);
         step("publishing", self.link.channel.basic_publish(properties, body, to)).await

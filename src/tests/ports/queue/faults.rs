@@ -32,7 +32,7 @@ fn by_way_of_a_proxy(mode: Mode) -> (AmqpQueue, FaultProxy, TestQueue) {
 /// Announces until it is confirmed.
 async fn announce(queue: &AmqpQueue, id: DeploymentId) {
     let announcing = async {
-        while queue.announce(id).await.is_err() {
+        while queue.announce(id, None).await.is_err() {
             sleep(Duration::from_millis(50)).await;
         }
     };
@@ -142,7 +142,7 @@ async fn nothing_that_was_confirmed_is_lost_when_connections_are_cut() {
         let mut confirmed = HashSet::new();
         for round in 0..100 {
             let id = id();
-            if queue.announce(id).await.is_ok() {
+            if queue.announce(id, None).await.is_ok() {
                 confirmed.insert(id);
             }
             if round % 25 == 10 {
@@ -175,7 +175,7 @@ async fn a_broker_that_is_down_at_first_is_used_when_it_comes() {
     let (queue, proxy, _place) = by_way_of_a_proxy(Mode::Refuse);
     let mut listener = timeout(PROMPT, queue.listen(1)).await.unwrap().unwrap();
     for _ in 0..3 {
-        let error = timeout(PROMPT, queue.announce(id())).await.unwrap().unwrap_err();
+        let error = timeout(PROMPT, queue.announce(id(), None)).await.unwrap().unwrap_err();
         assert_eq!(error.kind, StoreErrorKind::Unavailable, "{error}");
     }
     assert!(queue.ping().await.is_err());
@@ -192,7 +192,7 @@ async fn a_silent_broker_costs_whoever_announces_a_second() {
     announce(&queue, id()).await;
     proxy.set(Mode::Silent);
     for _ in 0..2 {
-        let error = timeout(PROMPT, queue.announce(id())).await.expect("in time").unwrap_err();
+        let error = timeout(PROMPT, queue.announce(id(), None)).await.expect("in time").unwrap_err();
         assert_eq!(error.kind, StoreErrorKind::Unavailable, "{error}");
     }
     assert!(timeout(PROMPT, queue.ping()).await.expect("in time").is_err());
@@ -273,7 +273,7 @@ async fn a_full_queue_refuses_until_there_is_room() {
     }
     let refusing = async {
         loop {
-            if let Err(error) = queue.announce(id()).await
+            if let Err(error) = queue.announce(id(), None).await
                 && error.to_string().contains("full")
             {
                 return error;
