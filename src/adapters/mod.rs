@@ -2,10 +2,12 @@
 //!
 //! Only `wiring` (and the contract suites in `src/tests/ports`) name an adapter.
 
+pub mod acme;
 pub mod blobs;
 pub mod cache;
 pub mod clock;
 pub mod database;
+pub mod dns;
 pub mod executor;
 mod outage;
 pub mod queue;

@@ -34,8 +34,8 @@ pub struct Edge {
 #[derive(Clone, Debug)]
 pub struct Tls {
     pub listen: SocketAddr,
-    pub cert: PathBuf,
-    pub key: PathBuf,
+    /// The certificate and its key; `None`: the edge gets its own.
+    pub files: Option<(PathBuf, PathBuf)>,
 }
 
 #[derive(Clone, Debug)]
@@ -106,13 +106,16 @@ fn tls(from: &mut Reader<'_>) -> Option<Tls> {
         }
         return None;
     }
-    for (name, path) in [("edge.tls_cert", &cert), ("edge.tls_key", &key)] {
-        if path.is_empty() {
-            from.problem(name, "must name a PEM file, since edge.tls_listen is set");
+    let has_files = !cert.is_empty() || !key.is_empty();
+    if has_files || !from.flag("acme.enabled") {
+        for (name, path) in [("edge.tls_cert", &cert), ("edge.tls_key", &key)] {
+            if path.is_empty() {
+                from.problem(name, "must name a PEM file, since edge.tls_listen is set");
+            }
         }
     }
     let listen = from.parsed("edge.tls_listen", "an address such as 0.0.0.0:443, or empty")?;
-    Some(Tls { listen, cert: cert.into(), key: key.into() })
+    Some(Tls { listen, files: has_files.then(|| (cert.into(), key.into())) })
 }
 
 fn https_redirect(from: &mut Reader<'_>, has_tls: bool, public: Option<&SiteUrls>) -> bool {

@@ -3,7 +3,7 @@
 use super::layers::{Outside, Problem, Setting, Settings, gather};
 use super::{
     Api, Auth, Blobs, Cache, Config, Database, Limits, Log, LogFormat, Ops, Queue, Registration, Sandbox,
-    Secrets, Source, Worker, edge, telemetry,
+    Secrets, Source, Worker, acme, edge, telemetry,
 };
 use crate::domain::address::{AllowedHost, npm_registry};
 use crate::domain::host::Hostname;
@@ -19,6 +19,8 @@ use std::str::FromStr;
 const SECRET: &[&str] = &[
     "blobs.access_key",
     "blobs.secret_key",
+    "acme.dns_key",
+    "acme.eab_key",
     "auth.signing_keys",
     "secrets.keys",
     "worker.build_env",
@@ -97,7 +99,7 @@ impl Reader<'_> {
         parsed
     }
 
-    fn optional_secret(&self, key: &str) -> Option<Secret> {
+    pub(super) fn optional_secret(&self, key: &str) -> Option<Secret> {
         Some(self.text(key)).filter(|text| !text.is_empty()).map(Secret::new)
     }
 
@@ -123,7 +125,7 @@ impl Reader<'_> {
 }
 
 /// Everything below one day, in the units of the keys.
-const A_DAY_S: i64 = 86_400;
+pub(super) const A_DAY_S: i64 = 86_400;
 pub(super) const A_TEBIBYTE_MB: i64 = 1 << 20;
 
 fn read(from: &mut Reader) -> Option<Config> {
@@ -138,6 +140,7 @@ fn read(from: &mut Reader) -> Option<Config> {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let api_listen = from.parsed("api.listen", "an address such as 127.0.0.1:8080");
     let edge = edge::read(from);
+    let acme = acme::read(from);
     let ops_listen = (!listen.is_empty()).then(|| from.parsed("ops.listen", "an address or empty"));
     let registration =
         from.word("auth.registration", &[("open", Registration::Open), ("closed", Registration::Closed)]);
@@ -227,6 +230,7 @@ fn read(from: &mut Reader) -> Option<Config> {
         telemetry: telemetry::read(from),
         domain: domain?,
         edge: edge?,
+        acme,
         data_dir,
     };
     Some(config)
@@ -405,6 +409,10 @@ mod tests {
             ("GV_WORKER__SANDBOX_READ", "/opt/node,pyenv"),
             ("GV_WORKER__EGRESS_ALLOW", "mirror"),
             ("GV_EDGE__TLS_LISTEN", "0.0.0.0:443"),
+            ("GV_ACME__DIRECTORY", "http://authority.example.com"),
+            ("GV_ACME__CHALLENGES", "dns-01"),
+            ("GV_ACME__EAB_KEY", "x"),
+            ("GV_ACME__DNS_PROVIDER", "rfc2136"),
             ("GV_WORKER__REGISTRY", "mirror.example.com"),
             ("GV_EDGE__HTTPS_REDIRECT", "true"),
             ("GV_EDGE__PUBLIC_SCHEME", "http"),
@@ -424,6 +432,11 @@ mod tests {
             "api.trusted_proxies: \"load-balancer\"",
             "edge.skew_protection: must be a time such as 24h",
             "edge.tls_cert: must name a PEM file",
+            "acme.directory: must be letsencrypt, letsencrypt-staging, or an https URL",
+            "acme.challenges: must be a list of tls-alpn-01 and http-01",
+            "acme.eab_key_id: must be set beside acme.eab_key",
+            "acme.dns_server: must be set, since acme.dns_provider is rfc2136",
+            "acme.dns_key: must be set",
             "worker.registry: must be npm, an http or https URL",
             "edge.https_redirect: needs edge.public_scheme to be https",
             "edge.hsts_max_age_s: must be 0 to",
@@ -460,6 +473,9 @@ mod tests {
             ("GV_DATABASE__URL", "postgres://gv:hush@db/gv"),
             ("GV_AUTH__SIGNING_KEYS", "gvk1.a.hush"),
             ("GV_SECRETS__KEYS", "gvs1.a.hush"),
+            ("GV_ACME__DNS_KEY", "hush"),
+            ("GV_ACME__EAB_KEY", "hush"),
+            ("GV_ACME__EAB_KEY_ID", "id"),
             ("GV_WORKER__BUILD_ENV", "TOKEN=hush"),
             ("GV_WORKER__REGISTRY", "https://gv:hush@mirror.example.com/npm/"),
         ]))

@@ -4,6 +4,7 @@
 //! the whole, already parsed into types that cannot be wrong; [`load`] makes it. `config/gv.toml`
 //! is its complete commented default, and a test holds the two equal.
 
+pub mod acme;
 pub mod edge;
 pub mod layers;
 pub mod load;
@@ -13,6 +14,7 @@ use crate::domain::address::AllowedHost;
 use crate::domain::host::Hostname;
 use crate::domain::secret::Secret;
 use crate::domain::settings::Variables;
+use acme::Acme;
 use edge::Edge;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -30,6 +32,8 @@ pub struct Config {
     pub blobs: Blobs,
     pub api: Api,
     pub edge: Edge,
+    /// `None`: certificates come from files, if at all.
+    pub acme: Option<Acme>,
     pub ops: Ops,
     pub worker: Worker,
     pub limits: Limits,

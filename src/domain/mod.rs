@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod address;
+pub mod certificate;
 pub mod coding;
 pub mod deployment;
 pub mod digest;

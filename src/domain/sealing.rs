@@ -1,10 +1,12 @@
-//! Sealing what must not be read in a database or its copies: values of variables, tokens.
+//! Sealing what must not be read in a database, a bucket or their copies: values of variables, tokens,
+//! private keys.
 //!
 //! A sealed text is `gve1.<id of the key>.<salt and ciphertext in base64url>`. Each one has a key of its
 //! own, derived from one of the installation's by HKDF-SHA256 with a random salt, and is encrypted by
 //! AES-256-GCM; so no nonce is ever used twice, however much is sealed. What it belongs to ([`Place`]) is
 //! authenticated with it: put elsewhere, it does not open. Start with [`SecretKeys`].
 
+use crate::domain::certificate::{AuthorityId, CertificateName};
 use crate::domain::digest::Digest;
 use crate::domain::id::{DeploymentId, ProjectId, UserId};
 use crate::domain::secret::Secret;
@@ -67,6 +69,16 @@ impl Place {
     /// One part of a deployment's request.
     pub fn deployment(account: UserId, id: DeploymentId, part: &str) -> Self {
         Self(format!("deployment/{account}/{id}/{part}"))
+    }
+
+    /// The private key of a certificate.
+    pub fn certificate(authority: &AuthorityId, name: &CertificateName) -> Self {
+        Self(format!("certificate/{authority}/{name}"))
+    }
+
+    /// Our account with an authority.
+    pub fn authority(authority: &AuthorityId) -> Self {
+        Self(format!("authority/{authority}"))
     }
 }
 

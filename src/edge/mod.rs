@@ -5,9 +5,11 @@
 //! deployment that it shows. From there memory has most answers [`ready`]; for the others
 //! [`manifests`] say what the deployment has, [`resolve`](crate::domain::routing::resolve) which file
 //! or rule answers, [`files`] the bytes, [`rules`] what becomes of the [`field_list`]. [`layers`] and
-//! [`disk`] lie below their memories. Start with [`pipeline`], then [`serve`].
+//! [`disk`] lie below their memories. Connections by TLS begin with a [`handshake`], for which
+//! [`certificates`] are got where files have none. Start with [`pipeline`], then [`serve`].
 
 pub mod access_log;
+pub mod certificates;
 mod disk;
 mod field_list;
 mod files;
@@ -15,6 +17,7 @@ mod fingerprint;
 mod first_visit;
 mod flights;
 mod front;
+mod handshake;
 mod held;
 mod http2;
 mod https;
@@ -45,6 +48,7 @@ use crate::ports::clock::Clock;
 use crate::ports::notices::Notices;
 use crate::ports::traces::Tracer;
 use access_log::Destination;
+use certificates::{CertificatePorts, CertificateSettings, Certificates};
 use disk::Disk;
 use files::{Files, Room};
 use held::PageRoom;
@@ -67,6 +71,8 @@ pub struct EdgePorts {
     pub blobs: Arc<dyn Blobs>,
     pub clock: Arc<dyn Clock>,
     pub tracer: Tracer,
+    /// `None`: no certificates but those of files.
+    pub certificates: Option<CertificatePorts>,
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +97,8 @@ pub struct EdgeSettings {
     pub https_redirect: Option<u16>,
     /// For how long browsers are told to stay with TLS, in seconds; 0: they are not.
     pub hsts_max_age_s: u64,
+    /// Of certificates that the edge gets itself.
+    pub certificates: Option<CertificateSettings>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +121,7 @@ impl Default for EdgeSettings {
             tls: None,
             https_redirect: None,
             hsts_max_age_s: 0,
+            certificates: None,
         }
     }
 }
@@ -126,6 +135,7 @@ pub struct Edge {
     clock: Arc<dyn Clock>,
     tracer: Tracer,
     skew_protection: Duration,
+    certificates: Option<Certificates>,
 }
 
 impl Edge {
@@ -146,6 +156,9 @@ impl Edge {
             pages: PageRoom::of_process(settings.pages_dir.clone()),
         };
         let sites = Sites::new(settings.metrics_sites);
+        let certificates = ports.certificates.clone().zip(settings.certificates.clone());
+        let certificates = certificates
+            .map(|(authority, settings)| Certificates::new(ports, authority, settings, runtime.clone()));
         Ok(Self {
             pointers: Pointers::new(layers.clone(), settings.pointer_ttl, sites, runtime.clone()),
             manifests: Manifests::new(layers.clone(), for_manifests, runtime.clone())?,
@@ -154,6 +167,7 @@ impl Edge {
             clock: Arc::clone(&ports.clock),
             tracer: ports.tracer.clone(),
             skew_protection: settings.skew_protection,
+            certificates,
         })
     }
 }

@@ -3,7 +3,7 @@
 //! What memory has ready is answered at once ([`Edge::at_once`]); all else goes the whole way
 //! ([`Edge::answer`]), which makes the answer ready for the next one.
 
-use crate::domain::host::HostKind;
+use crate::domain::host::{HostKind, Hostname};
 use crate::domain::http::accept_encoding::Accepted;
 use crate::domain::http::conditions::{Outcome as Asking, evaluate};
 use crate::domain::manifest::Manifest;
@@ -13,6 +13,7 @@ use crate::domain::routing::files::{Found, find};
 use crate::domain::routing::request::Asked;
 use crate::domain::routing::resolve::{Answer, Outcome, resolve};
 use crate::domain::routing::trace::Trace;
+use crate::edge::certificates::token_in;
 use crate::edge::files::FileRef;
 use crate::edge::fingerprint::is_fingerprinted;
 use crate::edge::held::HeldFile;
@@ -113,6 +114,9 @@ impl Edge {
             *visit = first_visit::begin(&self.tracer, &*self.clock, pointer, request);
         }
         let Some(target) = pointer.target.as_ref() else { return Ok(manner.clone().page(pages::NO_SITE)) };
+        if let Some(proof) = self.proof(request, &host).await {
+            return Ok(manner.clone().document(proof));
+        }
         if request.method == Method::Options {
             return Ok(manner.clone().options());
         }
@@ -160,6 +164,12 @@ impl Edge {
             }
             Outcome::Moved { .. } | Outcome::TooCostly => Ok(manner.clone().page(pages::TOO_LONG)),
         }
+    }
+
+    /// What proves to an authority that a host is ours, while a certificate for it is being got.
+    async fn proof(&self, request: &Request<'_>, host: &Hostname) -> Option<String> {
+        let certificates = self.certificates.as_ref().filter(|_| request.method.reads())?;
+        certificates.document(host, token_in(request.path())?).await
     }
 
     async fn shown(

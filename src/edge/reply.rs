@@ -185,6 +185,14 @@ impl Manner {
         self.built_in(UNSATISFIABLE, fields)
     }
 
+    /// A short text that is for this moment alone.
+    pub fn document(self, text: String) -> Reply {
+        let mut fields = self.fields();
+        fields.set("Content-Type", "application/octet-stream");
+        fields.set("Cache-Control", NO_STORE);
+        self.own(200, fields, text.into())
+    }
+
     /// One of the edge's own pages.
     pub fn page(self, page: Page) -> Reply {
         let fields = self.page_fields(page);

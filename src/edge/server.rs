@@ -2,18 +2,18 @@
 
 use crate::edge::access_log::AccessLog;
 use crate::edge::front::connection::{Books, Connection, Desk, Rest};
-use crate::edge::front::{Outgoing, Rewound, Wire};
+use crate::edge::front::{Outgoing, Rewound};
+use crate::edge::handshake::Handshakes;
 use crate::edge::http2::connection as http2;
 use crate::edge::https::Https;
 use crate::edge::moment::Moments;
 use crate::edge::tally::Tally;
-use crate::edge::tls::Certificate;
+use crate::edge::tls::{Certificate, TlsFiles};
 use crate::edge::{Edge, EdgePorts, EdgeSettings, unusual};
 use crate::ports::clock::Clock;
 use actix_http::Protocol;
 use actix_server::Server;
 use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
-use anyhow::Context as _;
 use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -23,14 +23,10 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 /// How long downloads may go on after the stop, in seconds.
 const DRAIN_S: u64 = 30;
-/// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Lines of the access log lie no longer in a thread's buffer.
 const LOG_EVERY: Duration = Duration::from_secs(1);
 /// How long the access log may take to be written to its end.
@@ -74,15 +70,18 @@ pub async fn serve(
     server = server.listen("edge", listeners.plain, move || {
         plain.clone().serving(address, elsewhere.clone(), |stream| std::future::ready(Some(stream)))
     })?;
-    let mut certificate = None;
+    let mut files = None;
     if let Some(listener) = listeners.tls {
-        let files = settings.tls.context("a listener for TLS needs a certificate")?;
-        let shown = certificate.insert(files.certificate()?);
-        let (acceptor, address, tls) = (shown.acceptor(), listener.local_addr()?, house.clone());
+        files = settings.tls.map(TlsFiles::certificate).transpose()?;
+        let handshakes = Arc::new(Handshakes::new(&edge, files.clone())?);
+        let (address, tls) = (listener.local_addr()?, house.clone());
         let here = Https::here(settings.hsts_max_age_s);
         server = server.listen("edge-tls", listener, move || {
-            let acceptor = acceptor.clone();
-            tls.clone().serving(address, here.clone(), move |stream| handshake(acceptor.clone(), stream))
+            let handshakes = Arc::clone(&handshakes);
+            tls.clone().serving(address, here.clone(), move |stream| {
+                let handshakes = Arc::clone(&handshakes);
+                async move { handshakes.accept(stream).await }
+            })
         })?;
     }
     let ending = async {
@@ -95,7 +94,8 @@ pub async fn serve(
     tokio::select! {
         ended = server.run() => ended?,
         () = edge.pointers.follow(&*ports.notices) => {}
-        () = following(certificate.as_deref()) => {}
+        () = following(files.as_deref()) => {}
+        () = renewing(&edge) => {}
         () = ending => {}
     }
     if let Some(writer) = writer {
@@ -109,6 +109,13 @@ pub async fn serve(
 async fn following(certificate: Option<&Certificate>) {
     match certificate {
         Some(certificate) => certificate.follow().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn renewing(edge: &Edge) {
+    match &edge.certificates {
+        Some(certificates) => certificates.renew(&edge.pointers).await,
         None => std::future::pending().await,
     }
 }
@@ -180,10 +187,6 @@ impl House {
             }
         })
     }
-}
-
-async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> Option<TlsStream<Wire>> {
-    tokio::time::timeout(HANDSHAKE, acceptor.accept(Wire(stream))).await.ok()?.ok()
 }
 
 fn prepare(stream: &TcpStream) {

@@ -1,12 +1,14 @@
 //! TLS in front of sites: a certificate and its key from files, which are read again when they
 //! change, so that a renewed certificate needs no restart.
 
+use crate::domain::host::Hostname;
 use anyhow::Context as _;
 use rustls::ServerConfig;
+use rustls::client::verify_server_name;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
@@ -65,12 +67,28 @@ impl TlsFiles {
     }
 }
 
+/// Accepts handshakes, with the certificate that the resolver names for each.
+pub fn acceptor(resolver: Arc<dyn ResolvesServerCert>) -> TlsAcceptor {
+    let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver);
+    config.alpn_protocols = [HTTP_2, HTTP_1_1].map(<[u8]>::to_vec).to_vec();
+    TlsAcceptor::from(Arc::new(config))
+}
+
 impl Certificate {
     pub fn acceptor(self: &Arc<Self>) -> TlsAcceptor {
-        let resolver = Arc::clone(self) as Arc<dyn ResolvesServerCert>;
-        let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver);
-        config.alpn_protocols = [HTTP_2, HTTP_1_1].map(<[u8]>::to_vec).to_vec();
-        TlsAcceptor::from(Arc::new(config))
+        acceptor(Arc::clone(self) as Arc<dyn ResolvesServerCert>)
+    }
+
+    pub fn shown(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.shown.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether it is for this host too.
+    pub fn covers(&self, host: &Hostname) -> bool {
+        let shown = self.shown();
+        let parsed = shown.end_entity_cert().ok().and_then(|cert| ParsedCertificate::try_from(cert).ok());
+        let name = ServerName::try_from(host.as_str());
+        parsed.zip(name.ok()).is_some_and(|(parsed, name)| verify_server_name(&parsed, &name).is_ok())
     }
 
     /// Reads the files again whenever they change, for ever. What cannot be used is told, and the
@@ -103,7 +121,7 @@ impl Certificate {
 
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.shown.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(self.shown())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Object storage: what visitors are served from, and what outlives everything else.
 //!
-//! Keys name content that never changes, but for `hosts/`, whose objects are replaced by
-//! compare-and-swap. A reader never sees half an object.
+//! Keys name content that never changes, but for `hosts/` and `certificates/`, whose objects are replaced
+//! by compare-and-swap. A reader never sees half an object.
 
+use crate::domain::certificate::{AuthorityId, CertificateName};
 use crate::domain::coding::Coding;
 use crate::domain::digest::Digest;
 use crate::domain::host::Hostname;
@@ -92,6 +93,29 @@ impl Key {
 
     pub fn log(id: DeploymentId) -> Self {
         Self(format!("logs/{id}.ndjson.zst"))
+    }
+
+    /// A certificate, and how it is being got.
+    pub fn certificate(authority: &AuthorityId, name: &CertificateName) -> Self {
+        match name {
+            CertificateName::Host(host) => Self(format!("certificates/{authority}/hosts/{host}")),
+            CertificateName::Wildcard(domain) => Self(format!("certificates/{authority}/wildcards/{domain}")),
+        }
+    }
+
+    /// Our account with an authority.
+    pub fn account(authority: &AuthorityId) -> Self {
+        Self(format!("certificates/{authority}/account"))
+    }
+
+    /// What was ordered of an authority lately.
+    pub fn orders(authority: &AuthorityId) -> Self {
+        Self(format!("certificates/{authority}/orders"))
+    }
+
+    /// Whether its object is replaced by compare-and-swap.
+    pub fn is_rewritten(&self) -> bool {
+        ["hosts/", "certificates/"].iter().any(|prefix| self.0.starts_with(prefix))
     }
 
     /// Of a rehearsal (`gv doctor`), which removes it again. No account has this name.

@@ -5,6 +5,7 @@
 
 mod backends;
 mod builds;
+mod certificates;
 mod checks;
 pub mod data_dir;
 mod disk;
@@ -81,7 +82,7 @@ pub async fn up(
     checks.push(checks::sandbox(&executor));
     let ops = process.add_ops(checks)?;
     // Sites are served while the database is still waited for.
-    process.add_edge(config, &backends.shared, edge, Some(&config.data_dir))?;
+    process.add_edge(config, (&backends.shared, &secrets), edge, Some(&config.data_dir))?;
     let Some(()) =
         when_reachable("migrating the database", &stop, || migrate_now(&*backends.database)).await?
     else {
@@ -172,12 +173,12 @@ pub async fn edge(
     ready: impl FnOnce(&Started) -> anyhow::Result<()>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let shared = Shared::connect(config)?;
+    let (shared, secrets) = (Shared::connect(config)?, parsed(&config.secrets.keys)?);
     shared.expect_shareable("edge")?;
     let listeners = edge_listeners(config)?;
     let (address, tls_address) = addresses(&listeners)?;
     let mut process = Process::new("edge", config, &stop)?;
-    process.add_edge(config, &shared, listeners, None)?;
+    process.add_edge(config, (&shared, &secrets), listeners, None)?;
     let ops = process.add_ops(vec![checks::cache(&shared.cache), checks::blobs(&shared.blobs)])?;
     ready(&Started {
         role: "edge",
@@ -276,7 +277,7 @@ impl Process {
     fn add_edge(
         &mut self,
         config: &Config,
-        shared: &Shared,
+        (shared, secrets): (&Shared, &Arc<SecretKeys>),
         listeners: Listeners,
         folder: Option<&Path>,
     ) -> anyhow::Result<()> {
@@ -286,6 +287,7 @@ impl Process {
             blobs: shared.blobs.clone(),
             clock: Arc::new(SystemClock),
             tracer: self.traces.tracer.clone(),
+            certificates: certificates::ports(config, secrets)?,
         };
         let https_redirect = https_redirect(config, addresses(&listeners)?.1);
         let settings = EdgeSettings { https_redirect, ..edge_settings(config, folder) };
@@ -450,7 +452,8 @@ fn edge_settings(config: &Config, folder: Option<&Path>) -> EdgeSettings {
             AccessLog::File(path) => Some(Destination::File(path)),
         },
         metrics_sites: edge.metrics_sites,
-        tls: edge.tls.clone().map(|tls| TlsFiles { cert: tls.cert, key: tls.key }),
+        tls: edge.tls.clone().and_then(|tls| tls.files).map(|(cert, key)| TlsFiles { cert, key }),
+        certificates: certificates::settings(config),
         https_redirect: None,
         hsts_max_age_s: edge.hsts_max_age_s,
     }

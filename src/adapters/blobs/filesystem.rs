@@ -161,7 +161,8 @@ impl Blobs for FilesystemBlobs {
         self.write(doing, move |folder| {
             let (dir, name) = folder::split(&key);
             let Some(dir) = folder.enter(dir)? else { return Ok(()) };
-            let _held = is_rewritten(&key).then(|| folder.lock(&key)).transpose()?;
+            // A compare-and-swap may be under way, which no other change may come between.
+            let _held = key.is_rewritten().then(|| folder.lock(&key)).transpose()?;
             folder::remove(&dir, name)
         })
         .await
@@ -229,7 +230,7 @@ struct Failed {
 
 fn put_into(folder: &Folder, dir: &OwnedFd, key: &Key, body: &Body) -> io::Result<()> {
     let written = folder.write(body)?;
-    let _held = is_rewritten(key).then(|| folder.lock(key)).transpose()?;
+    let _held = key.is_rewritten().then(|| folder.lock(key)).transpose()?;
     written.place(dir, folder::split(key).1)
 }
 
@@ -259,11 +260,6 @@ fn replace(folder: &Folder, key: &Key, bytes: Bytes, expected: &Tag) -> io::Resu
     drop(held);
     rustix::fs::fsync(dir)?;
     Ok(true)
-}
-
-/// Whether a compare-and-swap may be under way, which no other change may come between.
-fn is_rewritten(key: &Key) -> bool {
-    key.as_str().starts_with("hosts/")
 }
 
 fn current_tag(folder: &Folder, key: &Key) -> io::Result<Option<Tag>> {

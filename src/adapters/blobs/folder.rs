@@ -5,9 +5,9 @@
 //! beneath the root or it is refused. Threads, streams and the port's errors are not here.
 //!
 //! ```text
-//! blobs/ manifests/ hosts/ sources/ logs/     objects, under the path that their key is
-//! tmp/                                        objects being written, renamed into place when whole
-//! locks/                                      one file for each group of keys that are rewritten
+//! blobs/ manifests/ hosts/ certificates/ sources/ logs/     objects, under the path that their key is
+//! tmp/                                     objects being written, renamed into place when whole
+//! locks/                                   one file for each group of keys that are rewritten
 //! ```
 //!
 //! Start with [`Folder::write`] and [`Temporary::place`].

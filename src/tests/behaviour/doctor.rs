@@ -94,6 +94,20 @@ fn on_a_fresh_machine_nothing_is_broken_and_nothing_is_made() {
     assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "it left something behind");
 }
 
+#[test]
+fn edges_that_get_certificates_need_keys_to_seal_theirs_by_and_an_authority_that_is_trusted() {
+    let settings = Settings::default()
+        .set("GV_ACME__ENABLED", true)
+        .set("GV_ACME__TERMS_AGREED", true)
+        .set("GV_EDGE__TLS_LISTEN", "127.0.0.1:0")
+        .set("GV_ACME__DIRECTORY", "letsencrypt-staging");
+    let report = fresh(&settings, &["--role", "edge"]);
+    report.expect_broken("certificates", "secrets.keys is empty", "give every gv edge");
+    assert_eq!(fresh(&settings, &[]).verdict("certificates"), "doubtful", "gv up has keys of its own");
+    let settings = settings.set("GV_ACME__DIRECTORY", "letsencrypt");
+    assert_eq!(fresh(&settings, &[]).verdict("certificates"), "well");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn beside_a_running_gv_everything_is_tried_out_and_exits_0() {
     let gv = Gv::start(Settings::default()).await;

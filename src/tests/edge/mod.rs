@@ -2,8 +2,11 @@
 //! gets. `http`, `hostile_requests`: the sections of the specification of these names. `routing`: what
 //! the site's rules make of a request. `front`: connections. `layers`, `disk`: how often storage is
 //! asked, and what happens when it fails. `skew`: what outlives its deployment. `log`: what operators
-//! see. `tls`: the same by TLS. `http2`: the same by HTTP/2. `https`: from one to the other. `first_visit`: the end of a trace. Here: the running edge that they share.
+//! see. `tls`: the same by TLS. `certificates`: what it shows of those that it gets itself. `http2`: the same by
+//! HTTP/2. `https`: from one to the other. `first_visit`: the end of a trace. Here: the running edge that they
+//! share.
 
+mod certificates;
 mod disk;
 mod first_visit;
 mod front;
@@ -19,6 +22,7 @@ mod sites;
 mod skew;
 mod tls;
 
+use gv::adapters::acme::{AcmeAuthority, AcmeSettings};
 use gv::adapters::blobs::filesystem::FilesystemBlobs;
 use gv::adapters::cache::local::LocalCache;
 use gv::adapters::cache::local_notices::LocalNotices;
@@ -29,6 +33,7 @@ use gv::domain::host::{HostKind, Hostname, Pointer, PointerTarget};
 use gv::domain::id::{DeploymentId, ProjectId, UserId};
 use gv::domain::manifest::{Coded, Codings, FileTable, Manifest, NewEntry, SitePath};
 use gv::domain::routing::rules::Rules;
+use gv::edge::certificates::CertificatePorts;
 use gv::edge::{EdgePorts, EdgeSettings, Listeners, serve};
 use gv::ports::blobs::{Blobs, Body, Key};
 use gv::ports::notices::{Notice, Notices};
@@ -85,9 +90,11 @@ impl Running {
             blobs: blobs.clone(),
             clock: Arc::new(SystemClock),
             tracer,
+            certificates: settings.certificates.as_ref().map(|_| authority_out_of_reach()),
         };
         let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let listeners = Listeners { plain: listener(), tls: settings.tls.as_ref().map(|_| listener()) };
+        let has_tls = settings.tls.is_some() || settings.certificates.is_some();
+        let listeners = Listeners { plain: listener(), tls: has_tls.then(listener) };
         let address = listeners.plain.local_addr().unwrap();
         let tls_address = listeners.tls.as_ref().map(|listener| listener.local_addr().unwrap());
         let stop = CancellationToken::new();
@@ -231,6 +238,15 @@ impl Running {
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
+}
+
+/// Nobody listens there.
+fn authority_out_of_reach() -> CertificatePorts {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let directory = "https://127.0.0.1:1/directory".to_owned();
+    let settings = AcmeSettings { directory, email: None, root_ca: None, external_account: None };
+    let authority = Arc::new(AcmeAuthority::connect(settings).unwrap());
+    CertificatePorts { authority, dns: None, secrets: crate::support::database::keys() }
 }
 
 fn pointer_to((host, version, kind): (&str, i64, HostKind), manifest: &Manifest) -> Pointer {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// A certificate of its own.
-pub(super) fn certificate(folder: &Path) -> TlsFiles {
+pub fn certificate(folder: &Path) -> TlsFiles {
     let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let made = rcgen::generate_simple_self_signed(["blog.localhost".to_owned()]).unwrap();
     std::fs::write(&cert, made.cert.pem()).unwrap();
@@ -17,7 +17,7 @@ pub(super) fn certificate(folder: &Path) -> TlsFiles {
 }
 
 /// Trusts this certificate alone.
-fn client(cert: &[u8], address: SocketAddr) -> reqwest::Client {
+pub fn client(cert: &[u8], address: SocketAddr) -> reqwest::Client {
     trusting(cert, address).build().unwrap()
 }
 

@@ -9,6 +9,8 @@ pub mod fleet;
 pub mod git;
 pub mod gv;
 pub mod mirror;
+pub mod name_server;
+pub mod pebble;
 pub mod process;
 pub mod rabbitmq;
 pub mod redis;

@@ -34,6 +34,7 @@ pub(super) fn examine(loaded: &Loaded, file: Option<&Path>, role: Option<Role>) 
     }
     registration(loaded, role, &mut found);
     signing_keys(loaded, role, &mut found);
+    certificates(loaded, role, &mut found);
     if let Some(file) = file {
         secrets_in(loaded, file, &mut found);
     }
@@ -91,6 +92,30 @@ fn signing_keys(loaded: &Loaded, role: Option<Role>, found: &mut Findings) {
     }
 }
 
+/// Certificates that edges get by themselves.
+fn certificates(loaded: &Loaded, role: Option<Role>, found: &mut Findings) {
+    const CHECK: &str = "certificates";
+    let Some(acme) = loaded.config.acme.as_ref().filter(|_| role.is_none_or(|role| role == Role::Edge))
+    else {
+        return;
+    };
+    if role == Some(Role::Edge) && loaded.config.secrets.keys.is_empty() {
+        found.broken(
+            CHECK,
+            "acme.enabled, and secrets.keys is empty: there is nothing to seal private keys by",
+            "give every gv edge the secrets.keys of every gv api and gv worker",
+        );
+    } else if acme.directory.contains("staging") {
+        found.doubtful(
+            CHECK,
+            format!("come from {}, which browsers do not trust", acme.directory),
+            "set acme.directory = \"letsencrypt\" once it works",
+        );
+    } else {
+        found.well(CHECK, format!("come from {}", acme.directory));
+    }
+}
+
 /// The file's secrets are not for everybody on this machine.
 fn secrets_in(loaded: &Loaded, file: &Path, found: &mut Findings) {
     let from_file = |key: &str| {
@@ -108,7 +133,14 @@ fn secrets_in(loaded: &Loaded, file: &Path, found: &mut Findings) {
         })
     };
     let urls = ["database.url", "queue.url", "cache.url"];
-    let others = ["blobs.access_key", "blobs.secret_key", "auth.signing_keys", "worker.build_env"];
+    let others = [
+        "blobs.access_key",
+        "blobs.secret_key",
+        "acme.dns_key",
+        "acme.eab_key",
+        "auth.signing_keys",
+        "worker.build_env",
+    ];
     let held: Vec<&str> =
         urls.into_iter().filter(has_password).chain(others.into_iter().filter(is_given)).collect();
     let Ok(about) = std::fs::metadata(file) else { return };

@@ -1,0 +1,87 @@
+//! Renewing what is held, before it ends. One process renews a name; the others find what it got when
+//! they look for the same.
+//!
+//! What no edge holds is renewed by nobody: its next visitor asks for it.
+
+use crate::domain::certificate::CertificateName;
+use crate::edge::certificates::{Certificates, EXPIRE, HELD, OVERDUE};
+use crate::edge::pointers::Pointers;
+use futures_util::StreamExt as _;
+use std::time::Duration;
+
+/// How often it is looked at what is due, at most and at least.
+const OFTEN: Duration = Duration::from_secs(1);
+const SELDOM: Duration = Duration::from_secs(60);
+/// How many are renewed at the same time.
+const WIDTH: usize = 4;
+
+impl Certificates {
+    /// For ever.
+    pub async fn renew(&self, pointers: &Pointers) {
+        loop {
+            let due = self.due();
+            let renewing = |name: CertificateName| async move {
+                if !self.is_wanted(pointers, &name).await {
+                    tracing::info!(%name, "its host is gone: the certificate is not renewed");
+                    self.issuance.held.remove(&name);
+                } else if let Some(flight) = self.fly(&name) {
+                    flight.landed().await;
+                }
+            };
+            futures_util::stream::iter(due).for_each_concurrent(WIDTH, renewing).await;
+            self.tell();
+            tokio::time::sleep(OFTEN).await;
+            // What came meanwhile may be due before what was there.
+            let _ = tokio::time::timeout(self.until_next(), self.issuance.held.came()).await;
+        }
+    }
+
+    /// Those whose time has come, and the wildcard where there is none yet.
+    fn due(&self) -> Vec<CertificateName> {
+        let now = self.issuance.clock.now();
+        let (ended, held): (Vec<_>, Vec<_>) =
+            self.issuance.held.all().into_iter().partition(|(_, held)| held.not_after <= now);
+        // Whoever still comes for one asks for another.
+        ended.iter().for_each(|(name, _)| self.issuance.held.remove(name));
+        let due = held.into_iter().filter(|(_, held)| held.renew_at <= now).map(|(name, _)| name);
+        let wildcard = self.wildcard().filter(|name| self.issuance.held.get(name, now).is_none());
+        let all = due.chain(wildcard);
+        all.filter(|name| self.issuance.held.paused_for(name).is_none()).collect()
+    }
+
+    /// Where nobody can say whether a host is still there, it is.
+    async fn is_wanted(&self, pointers: &Pointers, name: &CertificateName) -> bool {
+        match name {
+            CertificateName::Wildcard(_) => Some(name) == self.wildcard().as_ref(),
+            CertificateName::Host(host) => match pointers.find(host).await {
+                Ok(sighting) => sighting.pointer.is_some_and(|pointer| pointer.target.is_some()),
+                Err(_) => true,
+            },
+        }
+    }
+
+    fn until_next(&self) -> Duration {
+        let now = self.issuance.clock.now();
+        let held = self.issuance.held.all().into_iter();
+        let left = held.map(|(name, held)| {
+            let due = Duration::try_from(held.renew_at - now).unwrap_or_default();
+            due.max(self.issuance.held.paused_for(&name).unwrap_or_default())
+        });
+        let missing = self.wildcard().filter(|name| self.issuance.held.get(name, now).is_none());
+        let missing = missing.and_then(|name| self.issuance.held.paused_for(&name));
+        left.chain(missing).min().unwrap_or(SELDOM).min(SELDOM)
+    }
+
+    /// Tells the metrics how it stands. A wildcard that could not be got yet is overdue too.
+    fn tell(&self) {
+        let (now, held) = (self.issuance.clock.now(), self.issuance.held.all());
+        metrics::gauge!(HELD).set(held.len() as f64);
+        let due = held.iter().filter(|(_, held)| held.renew_at <= now).map(|(name, _)| name.clone());
+        let missing = self.wildcard().filter(|name| self.issuance.held.get(name, now).is_none());
+        let overdue = due.chain(missing).filter(|name| self.issuance.held.paused_for(name).is_some());
+        metrics::gauge!(OVERDUE).set(overdue.count() as f64);
+        if let Some(first) = held.iter().map(|(_, held)| held.not_after).min() {
+            metrics::gauge!(EXPIRE).set((first - now).as_seconds_f64());
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Certificates that edges get by themselves: real `gv edge` processes above one storage, a real
+//! authority (Pebble) that really looks for the proofs, a real name server (BIND) that takes updates.
+//!
+//! Everything here needs the servers and programs that `scripts/with-services` brings.
+
+mod real {
+    //! `on_demand`: the first hello of a host. `renewal`: before it ends. `wildcard`: by DNS. `failures`: what
+    //! is remembered of them. Here: the fleet that they share.
+
+    mod failures;
+    mod fleet;
+    mod on_demand;
+    mod records;
+    mod renewal;
+    mod wildcard;
+}

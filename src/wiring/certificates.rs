@@ -1,0 +1,74 @@
+//! Whom an edge gets certificates from, and how, by the configuration.
+
+use crate::adapters::acme::{AcmeAuthority, AcmeSettings};
+use crate::adapters::clock::SystemClock;
+use crate::adapters::dns::exec::ExecHook;
+use crate::adapters::dns::rfc2136::{Algorithm, Rfc2136, Rfc2136Settings};
+use crate::config::Config;
+use crate::config::acme::{self as keys, Acme, Challenge, Dns};
+use crate::domain::sealing::SecretKeys;
+use crate::edge::certificates::{CertificatePorts, CertificateSettings, OnDemand};
+use crate::ports::authority::Way;
+use crate::ports::dns_records::DnsRecords;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `None`: it gets none by itself.
+pub fn ports(config: &Config, secrets: &Arc<SecretKeys>) -> anyhow::Result<Option<CertificatePorts>> {
+    let Some(acme) = &config.acme else { return Ok(None) };
+    anyhow::ensure!(
+        !secrets.is_empty(),
+        "secrets.keys: is empty; with acme.enabled every gv edge has the same keys as every gv api and gv worker, \
+         since private keys are sealed by them (gv secrets keygen)"
+    );
+    let authority = AcmeAuthority::connect(AcmeSettings {
+        directory: acme.directory.clone(),
+        email: acme.email.clone(),
+        root_ca: acme.root_ca.clone(),
+        external_account: acme.external_account.clone(),
+    })?;
+    let dns = acme.dns.as_ref().map(dns).transpose()?.flatten();
+    Ok(Some(CertificatePorts { authority: Arc::new(authority), dns, secrets: Arc::clone(secrets) }))
+}
+
+fn dns(dns: &Dns) -> anyhow::Result<Option<Arc<dyn DnsRecords>>> {
+    Ok(match dns {
+        Dns::Exec(command) => ExecHook::new(command).map(|hook| Arc::new(hook) as Arc<dyn DnsRecords>),
+        Dns::Rfc2136(zone) => {
+            let settings = Rfc2136Settings {
+                server: zone.server.clone(),
+                zone: zone.zone.to_string(),
+                key_name: zone.key_name.clone(),
+                key: zone.key.clone(),
+                algorithm: match zone.algorithm {
+                    keys::Algorithm::HmacSha256 => Algorithm::HmacSha256,
+                    keys::Algorithm::HmacSha384 => Algorithm::HmacSha384,
+                    keys::Algorithm::HmacSha512 => Algorithm::HmacSha512,
+                },
+            };
+            Some(Arc::new(Rfc2136::new(&settings, Arc::new(SystemClock))?))
+        }
+    })
+}
+
+pub fn settings(config: &Config) -> Option<CertificateSettings> {
+    config.acme.as_ref().map(|acme| CertificateSettings {
+        domain: config.domain.clone(),
+        on_demand: match acme.on_demand {
+            keys::OnDemand::Custom => OnDemand::Custom,
+            keys::OnDemand::All => OnDemand::All,
+            keys::OnDemand::None => OnDemand::None,
+        },
+        ways: ways(acme),
+        orders_per_hour: acme.orders_per_hour,
+        dns_wait: Duration::from_secs(acme.dns_wait_s),
+    })
+}
+
+fn ways(acme: &Acme) -> Vec<Way> {
+    let way = |challenge: &Challenge| match challenge {
+        Challenge::Http01 => Way::Http,
+        Challenge::TlsAlpn01 => Way::TlsAlpn,
+    };
+    acme.challenges.iter().map(way).collect()
+}
