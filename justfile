@@ -54,9 +54,28 @@ lint:
     cargo fmt
     cargo clippy --all-targets -- -D warnings
 
-# gv beside `git clone`, and how fast production moves
+# Deployments a minute by the number of workers, and submits a second of one api (bench/deploy/README.md)
 [group('measure')]
-bench-deploy *ARGS:
+bench-deploy:
+    cargo build --release
+    scripts/with-services bench/deploy/throughput
+    scripts/with-services bench/deploy/submits
+
+# What each operation costs of database, storage, cache and queue (docs/scaling.md)
+[group('measure')]
+bench-costs:
+    cargo build --release
+    scripts/with-services bench/deploy/costs
+
+# What an idle `gv up` with ten sites takes of memory
+[group('measure')]
+bench-memory:
+    cargo build --release
+    bench/deploy/memory
+
+# One deployment beside `git clone`, and how fast production moves
+[group('measure')]
+bench-one-deploy *ARGS:
     cargo build --release
     scripts/bench-deploy {{ARGS}}
 

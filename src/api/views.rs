@@ -245,7 +245,11 @@ impl DeploymentView {
 
     /// The same as [`Self::load`], for what runs apart from any request already.
     pub async fn read(app: &App, deployment: &Deployment) -> Result<Self, StoreError> {
-        let hosts = app.database.hosts_of(&[deployment.id]).await?;
+        // One that nobody has taken up yet was given none.
+        let hosts = match deployment.attempt {
+            0 => Vec::new(),
+            _ => app.database.hosts_of(&[deployment.id]).await?,
+        };
         let waiting: &[DeploymentId] = match deployment.state {
             State::Queued => &[deployment.id],
             _ => &[],

@@ -162,6 +162,7 @@ impl App {
                 if let Stored::Pointer(before, _) = &stored {
                     pointer = pointer.succeeding(before, self.clock.now(), self.policy.skew_protection);
                 }
+                pointer.published_at = Some(self.clock.now());
                 if self.replace_pointer(&key, &pointer, stored.tag()).await? {
                     return self.spread(&record, pointer).await;
                 }

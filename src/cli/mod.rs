@@ -6,7 +6,9 @@ mod client;
 mod config;
 mod demo;
 mod doctor;
+mod health;
 mod init;
+mod memory;
 mod question;
 mod secrets;
 mod server;
@@ -55,7 +57,11 @@ pub enum Command {
     /// Bring the database to this binary's schema.
     Migrate(server::MigrateArgs),
     /// Ask the gv process on this machine how it is; exit 1 when it is not well. For health checks.
-    Health(server::HealthArgs),
+    ///
+    /// Without a role: whichever process listens at `ops.listen`. With one, a process of another role there
+    /// is not well either.
+    #[command(after_help = health::EXPLAINED)]
+    Health(health::HealthArgs),
     /// Read the rule files of a folder (redirects, rewrites, headers) without deploying it.
     ///
     /// Says whose rules they are and why, and what of them is ignored. Exit code 1: a deployment
@@ -90,6 +96,7 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|arg| arg == "guard") {
         return crate::adapters::executor::guard::main();
     }
+    memory::give_back_what_is_freed();
     let cli = Cli::parse();
     let ended = if init::is_first() && cli.command.runs_for_long() { init::run() } else { run(cli) };
     match ended {
@@ -116,7 +123,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(&cli.config, &args),
         Command::User(command) => user::run(&cli.config, command),
         Command::Check(args) => check::check(&args),
-        Command::Health(args) => server::health(&cli.config, &args),
+        Command::Health(args) => health::health(&cli.config, &args),
         Command::Client(command) => client::run(&cli.config, command),
     }
 }

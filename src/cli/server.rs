@@ -14,7 +14,6 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 use std::io::{IsTerminal, Write};
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,8 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 /// What blocking calls still get once every role has ended.
 const LAST_CALLS: Duration = Duration::from_secs(2);
-/// A process that takes longer to say how it is is not well.
-const HEALTH: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub struct UpArgs {
@@ -43,13 +40,6 @@ pub struct MigrateArgs {
     pub check: bool,
 }
 
-#[derive(Debug, Args)]
-pub struct HealthArgs {
-    /// Ask whether it can do its work, not only whether it lives.
-    #[arg(long)]
-    pub ready: bool,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Api,
@@ -58,6 +48,7 @@ pub enum Role {
 }
 
 pub fn up(args: &ConfigArgs, up: &UpArgs) -> anyhow::Result<ExitCode> {
+    super::memory::share_arenas();
     let mut outside = Outside::of_process(args.config.clone());
     if let Some(dir) = &up.data_dir {
         let dir = dir.to_str().context("--data-dir must be UTF-8")?;
@@ -101,26 +92,6 @@ pub fn migrate(args: &ConfigArgs, migrate: &MigrateArgs) -> anyhow::Result<ExitC
         }
         report("ran", &wiring::migrate(&config).await?, "the database was up to date")?;
         Ok(ExitCode::SUCCESS)
-    })
-}
-
-/// Asks the process of this configuration, on this machine, how it is.
-pub fn health(args: &ConfigArgs, health: &HealthArgs) -> anyhow::Result<ExitCode> {
-    let config = load_or_explain(&Outside::of_process(args.config.clone()))?.config;
-    let mut address = config.ops.listen.context("ops.listen is empty: the process cannot be asked")?;
-    anyhow::ensure!(address.port() != 0, "ops.listen has port 0: set the port that the process printed");
-    if address.ip().is_unspecified() {
-        let here = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-        address.set_ip(here);
-    }
-    let path = if health.ready { "readyz" } else { "healthz" };
-    runtime()?.block_on(async {
-        let client = reqwest::Client::builder().no_proxy().timeout(HEALTH).build()?;
-        let answer = client.get(format!("http://{address}/{path}")).send().await;
-        let answer = answer.with_context(|| format!("nothing answers at {address}"))?;
-        let healthy = answer.status().is_success();
-        write!(std::io::stdout(), "{}", answer.text().await?)?;
-        Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
 

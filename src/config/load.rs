@@ -178,7 +178,7 @@ fn read(from: &mut Reader) -> Option<Config> {
             secret_key: from.optional_secret("blobs.secret_key"),
         },
         api: Api { listen: api_listen.unwrap_or(nowhere), trusted_proxies: trusted_proxies(from) },
-        ops: Ops { listen: ops_listen.flatten() },
+        ops: Ops { listen: ops_listen.flatten(), withdraw_s: from.number("ops.withdraw_s", 0..=600) },
         worker: Worker {
             concurrency: from.number("worker.concurrency", 1..=1_000),
             build_timeout_s: from.number("worker.build_timeout_s", 1..=A_DAY_S),

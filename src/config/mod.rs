@@ -92,6 +92,8 @@ pub struct Api {
 pub struct Ops {
     /// `None`: off.
     pub listen: Option<SocketAddr>,
+    /// How long an api or an edge is not ready any more and serves all the same, before it ends.
+    pub withdraw_s: u64,
 }
 
 #[derive(Clone, Debug)]

@@ -87,6 +87,9 @@ pub struct Pointer {
     /// The move to it, as a part of the deployment's trace: the first visitor's request is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
+    /// When it was put into storage, by the clock of who did it. Pointers of before do not say.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub published_at: Option<OffsetDateTime>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +163,7 @@ impl From<&HostRecord> for Pointer {
             target,
             earlier: Vec::new(),
             trace: None,
+            published_at: None,
         }
     }
 }
@@ -309,6 +313,7 @@ mod tests {
                 target: Some(PointerTarget { account, project, deployment }),
                 earlier: Vec::new(),
                 trace: None,
+                published_at: None,
             }
         };
         let (day, hour) = (Duration::from_secs(86_400), time::Duration::HOUR);

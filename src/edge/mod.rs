@@ -27,6 +27,7 @@ mod moment;
 mod pages;
 mod pipeline;
 mod pointers;
+mod propagation;
 mod ready;
 mod reply;
 mod request;
@@ -56,6 +57,7 @@ use layers::Layers;
 use manifests::Manifests;
 use metrics::{Unit, describe_counter};
 use pointers::Pointers;
+use propagation::Propagation;
 use ready::ReadyAnswers;
 use site_counters::Sites;
 use std::path::PathBuf;
@@ -160,7 +162,12 @@ impl Edge {
         let certificates = certificates
             .map(|(authority, settings)| Certificates::new(ports, authority, settings, runtime.clone()));
         Ok(Self {
-            pointers: Pointers::new(layers.clone(), settings.pointer_ttl, sites, runtime.clone()),
+            pointers: Pointers::new(
+                layers.clone(),
+                settings.pointer_ttl,
+                (sites, Propagation::new(Arc::clone(&ports.clock))),
+                runtime.clone(),
+            ),
             manifests: Manifests::new(layers.clone(), for_manifests, runtime.clone())?,
             ready: ReadyAnswers::new(for_ready)?,
             files: Files::new(layers, disk, &room, runtime.clone())?,

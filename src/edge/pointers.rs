@@ -8,6 +8,7 @@
 use crate::domain::host::{Hostname, Pointer};
 use crate::edge::flights::Flights;
 use crate::edge::layers::{Failure, Layer, Layers, broken, failed, in_time};
+use crate::edge::propagation::{News, Propagation};
 use crate::edge::site::{Freshness, Seen, Site};
 use crate::edge::site_counters::Sites;
 use crate::ports::blobs::Key;
@@ -51,8 +52,13 @@ pub struct Sighting {
 }
 
 impl Pointers {
-    pub fn new(layers: Layers, ttl: Duration, sites: Sites, runtime: Handle) -> Self {
-        Self { held: Arc::new(Held::new(sites)), layers, ttl, flights: Flights::new(runtime) }
+    pub fn new(
+        layers: Layers,
+        ttl: Duration,
+        (sites, propagation): (Sites, Propagation),
+        runtime: Handle,
+    ) -> Self {
+        Self { held: Arc::new(Held::new(sites, propagation)), layers, ttl, flights: Flights::new(runtime) }
     }
 
     /// Whether what was seen of a host still holds, without asking anybody; if so, whether it is stale.
@@ -96,7 +102,7 @@ impl Pointers {
         loop {
             match subscription.next().await {
                 Heard::Notice(Notice::HostMoved { pointer }) => {
-                    self.held.take(pointer, self.held.fresh_for(self.ttl));
+                    self.held.take(pointer, self.held.fresh_for(self.ttl), News::Notice);
                 }
                 Heard::Notice(_) => {}
                 Heard::Gap => self.held.doubt_all(),
@@ -137,7 +143,10 @@ impl Pointers {
             let cached = in_time(layers.cache.pointer(&host)).await.flatten();
             // A cache that is behind missed a move: it has no news.
             if let Some(pointer) = cached.filter(|cached| cached.host == host && cached.version >= known) {
-                return Ok(Sighting { layer: Layer::Cache, ..held.take(pointer, fresh).sighting() });
+                return Ok(Sighting {
+                    layer: Layer::Cache,
+                    ..held.take(pointer, fresh, News::Look).sighting()
+                });
             }
             let key = Key::host(&host);
             let stored = match layers.read(&key, Pointer::MAX_BYTES).await {
@@ -157,7 +166,7 @@ impl Pointers {
                 Err(error) => Err(failed(&error)),
             };
             let pointer = stored.inspect_err(|_| held.bear_with(&host))?;
-            let newest = held.take(pointer, fresh);
+            let newest = held.take(pointer, fresh, News::Look);
             // What is known by now, for as long as it would have been had it been read at once.
             let left = fresh.until.saturating_duration_since(Instant::now());
             if !left.is_zero() {
@@ -177,6 +186,7 @@ struct Held {
     /// Counts the moments when everything became doubtful.
     epoch: AtomicU64,
     sites: Sites,
+    propagation: Propagation,
 }
 
 #[derive(Clone)]
@@ -221,9 +231,10 @@ impl Sighting {
 }
 
 impl Held {
-    fn new(sites: Sites) -> Self {
+    fn new(sites: Sites, propagation: Propagation) -> Self {
         Self {
             sites,
+            propagation,
             known: Memory::with(FEW, MAX_KNOWN, ByPast, DefaultHashBuilder::default(), Forgetting),
             unknown: Memory::with_weighter(FEW, MAX_UNKNOWN, UnitWeighter),
             writing: Mutex::new(()),
@@ -250,14 +261,19 @@ impl Held {
     }
 
     /// Holds a pointer, or the newer one that is held, which it returns.
-    fn take(&self, pointer: Pointer, fresh: Freshness) -> Known {
+    fn take(&self, pointer: Pointer, fresh: Freshness, by: News) -> Known {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let host = pointer.host.clone();
-        self.unknown.remove(&host);
+        let absence = self.unknown.remove(&host).map(|(_, fresh)| fresh.until);
         let known = self.known.peek(&host);
         if let Some(known) = known.as_ref().filter(|known| known.pointer.version >= pointer.version) {
             known.seen.site.trust(fresh, Layer::Memory);
             return known.clone();
+        }
+        let trusted_until = known.as_ref().map(|known| known.seen.site.trusted_until()).or(absence);
+        if let Some(until) = trusted_until {
+            let untrusted = Instant::now().saturating_duration_since(until);
+            self.propagation.note(pointer.published_at, untrusted, by);
         }
         // Its counters are those of its kind.
         let site = match known {
@@ -309,6 +325,20 @@ impl Held {
 mod tests {
     use super::*;
     use crate::domain::host::HostKind;
+    use crate::ports::clock::Clock;
+    use time::OffsetDateTime;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> OffsetDateTime {
+            OffsetDateTime::UNIX_EPOCH
+        }
+    }
+
+    fn held() -> Held {
+        Held::new(Sites::new(10), Propagation::new(Arc::new(Still)))
+    }
 
     fn pointer(version: i64) -> Pointer {
         Pointer {
@@ -318,6 +348,7 @@ mod tests {
             target: None,
             earlier: Vec::new(),
             trace: None,
+            published_at: None,
         }
     }
 
@@ -327,39 +358,39 @@ mod tests {
 
     #[test]
     fn a_pointer_never_goes_back_to_a_lower_version() {
-        let held = Held::new(Sites::new(10));
+        let held = held();
         let hour = Duration::from_secs(3600);
-        held.take(pointer(5), held.fresh_for(Duration::ZERO));
+        held.take(pointer(5), held.fresh_for(Duration::ZERO), News::Look);
         assert_eq!(version(&held), None, "its lifetime is over");
-        assert_eq!(held.take(pointer(4), held.fresh_for(hour)).pointer.version, 5);
+        assert_eq!(held.take(pointer(4), held.fresh_for(hour), News::Look).pointer.version, 5);
         assert_eq!(version(&held), Some(5));
         assert_eq!(held.take_absence(&pointer(0).host, held.fresh_for(hour)).unwrap().pointer.version, 5);
-        assert_eq!(held.take(pointer(6), held.fresh_for(hour)).pointer.version, 6);
+        assert_eq!(held.take(pointer(6), held.fresh_for(hour), News::Look).pointer.version, 6);
     }
 
     #[test]
     fn a_notice_ends_an_absence_and_a_gap_ends_all_trust() {
-        let held = Held::new(Sites::new(10));
+        let held = held();
         let hour = Duration::from_secs(3600);
         let host = pointer(0).host;
         assert!(held.take_absence(&host, held.fresh_for(hour)).is_none());
         assert!(held.fresh(&host).is_some_and(|seen| seen.pointer.is_none()));
         let begun_before = held.fresh_for(hour);
-        held.take(pointer(1), held.fresh_for(hour));
+        held.take(pointer(1), held.fresh_for(hour), News::Look);
         assert_eq!(version(&held), Some(1));
         held.doubt_all();
         assert!(held.fresh(&host).is_none());
-        held.take(pointer(2), begun_before);
+        held.take(pointer(2), begun_before, News::Look);
         assert!(held.fresh(&host).is_none(), "what was asked before the gap is doubtful too");
     }
 
     #[test]
     fn after_a_failure_the_old_pointer_serves_as_stale() {
-        let held = Held::new(Sites::new(10));
+        let held = held();
         let host = pointer(0).host;
         held.bear_with(&host);
         assert!(held.fresh(&host).is_none(), "nothing is held");
-        held.take(pointer(1), held.fresh_for(Duration::ZERO));
+        held.take(pointer(1), held.fresh_for(Duration::ZERO), News::Look);
         held.bear_with(&host);
         assert_eq!(held.fresh(&host).unwrap().layer, Layer::Stale);
     }

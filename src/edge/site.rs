@@ -117,6 +117,11 @@ impl Site {
         self.until.store(0, Ordering::Release);
     }
 
+    /// Until when what is known is trusted, or was.
+    pub fn trusted_until(&self) -> Instant {
+        *BEGINNING + Duration::from_nanos(self.until.load(Ordering::Acquire))
+    }
+
     pub fn is_fresh(&self, now: Instant, epoch: u64) -> bool {
         nanos(now) < self.until.load(Ordering::Acquire) && self.epoch.load(Ordering::Acquire) == epoch
     }

@@ -1,6 +1,8 @@
 //! The operator's listener that every role has: `/healthz` (the process lives), `/readyz` (it can
-//! do its work, and what is missing where it cannot), `/metrics` (Prometheus' text format).
+//! do its work, and what is missing where it cannot), `/metrics` (Prometheus' text format). Each answer
+//! says in [`ROLE`] whose it is.
 
+use actix_web::middleware::DefaultHeaders;
 use actix_web::web::Data;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Context;
@@ -40,6 +42,9 @@ impl Check {
 
 pub type Checks = Vec<Check>;
 
+/// The field of an answer that names the role of its process: `api`, `worker`, `edge` or `up`.
+pub const ROLE: &str = "gv-role";
+
 /// A check that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -65,6 +70,7 @@ pub async fn serve(
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
+            .wrap(DefaultHeaders::new().add((ROLE, role)))
             .service(web::resource("/healthz").route(web::get().to(healthz)).route(web::head().to(healthz)))
             .service(web::resource("/readyz").route(web::get().to(readyz)).route(web::head().to(readyz)))
             .route("/metrics", web::get().to(metrics_text))

@@ -69,6 +69,9 @@ async fn what_a_process_shows_has_the_types_and_labels_of_the_table() {
     for path in ["/", "/nowhere"] {
         gv.page("site.localhost", path).await;
     }
+    // A move of what the edge has shown.
+    repository.commit(&[("index.html", "<h1>hello again</h1>")], "again").await;
+    gv.deploy(json!({"repo_url": repository.url()})).await;
     let shown = gv.client.get(format!("{}/metrics", gv.ops)).send().await.unwrap().text().await.unwrap();
     let table = table();
     let mut seen = BTreeSet::new();
@@ -89,7 +92,7 @@ async fn what_a_process_shows_has_the_types_and_labels_of_the_table() {
             assert!(unknown.is_empty(), "{name} has {unknown:?} beside what is in docs/metrics.md: {line}");
         }
     }
-    // What one deployment and two visits must have moved.
+    // What two deployments and two visits must have moved.
     for name in [
         "gv_deployments_submitted_total",
         "gv_deployments_finished_total",
@@ -101,6 +104,7 @@ async fn what_a_process_shows_has_the_types_and_labels_of_the_table() {
         "gv_api_request_seconds",
         "gv_edge_requests_total",
         "gv_edge_site_requests_total",
+        "gv_edge_pointer_propagation_seconds",
         "gv_blobs_operations_total",
         "gv_blobs_duration_seconds",
         "gv_disk_available_bytes",

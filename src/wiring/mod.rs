@@ -220,6 +220,8 @@ struct Process {
     ops: Option<TcpListener>,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
     traces: ProcessTraces,
+    /// The process has been asked to end: it is not ready any more.
+    asked: CancellationToken,
     /// Asks the roles to end.
     stop: CancellationToken,
     /// Ends the operator's listener, after the roles.
@@ -230,13 +232,16 @@ struct Process {
 }
 
 impl Process {
-    fn new(role: &'static str, config: &Config, stop: &CancellationToken) -> anyhow::Result<Self> {
+    fn new(role: &'static str, config: &Config, asked: &CancellationToken) -> anyhow::Result<Self> {
+        // Nobody calls a worker, and a `gv up` is alone: there is nobody to send the callers to.
+        let withdrawal = if ["api", "edge"].contains(&role) { config.ops.withdraw_s } else { 0 };
         Ok(Self {
             role,
             ops: config.ops.listen.map(|address| bind("ops.listen", address)).transpose()?,
             metrics: telemetry::start_metrics()?,
             traces: ProcessTraces::start(config, role)?,
-            stop: stop.clone(),
+            asked: asked.clone(),
+            stop: after_withdrawal(asked, Duration::from_secs(withdrawal)),
             end: CancellationToken::new(),
             roles: JoinSet::new(),
             operators: JoinSet::new(),
@@ -306,8 +311,8 @@ impl Process {
     fn add_ops(&mut self, checks: Checks) -> anyhow::Result<Option<SocketAddr>> {
         let Some(listener) = self.ops.take() else { return Ok(None) };
         let address = listener.local_addr()?;
-        let (stop, end) = (self.stop.clone(), self.end.clone());
-        self.operators.spawn(ops::serve(self.role, checks, self.metrics.clone(), listener, stop, end));
+        let (asked, end) = (self.asked.clone(), self.end.clone());
+        self.operators.spawn(ops::serve(self.role, checks, self.metrics.clone(), listener, asked, end));
         Ok(Some(address))
     }
 
@@ -327,6 +332,7 @@ impl Process {
                 outcome = ended;
             }
             if outcome.is_err() && !self.stop.is_cancelled() {
+                self.asked.cancel();
                 self.stop.cancel();
             }
             if self.stop.is_cancelled() {
@@ -348,6 +354,22 @@ impl Process {
         while self.operators.join_next().await.is_some() {}
         outcome
     }
+}
+
+/// Cancelled so long after `asked`: load balancers see by `/readyz` that the process is to end, and send it
+/// nothing any more, while its listeners still answer what is on its way.
+fn after_withdrawal(asked: &CancellationToken, withdrawal: Duration) -> CancellationToken {
+    if withdrawal.is_zero() {
+        return asked.clone();
+    }
+    let (asked, stop) = (asked.clone(), CancellationToken::new());
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        asked.cancelled().await;
+        tokio::time::sleep(withdrawal).await;
+        stopping.cancel();
+    });
+    stop
 }
 
 /// What every process that stores or reads variables must have: one that had none, or another one's, would

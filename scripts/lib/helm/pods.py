@@ -76,7 +76,7 @@ def secrets_by_role(all_of):
 
 @check
 def probes(all_of):
-    """each role is probed on its ops port, joins when it can do its work, and outlives an outage of what all share"""
+    """each role is probed by gv health of its name, joins when it can do its work, and outlives an outage of what all share"""
     for rendering in all_of:
         for role in ROLES:
             [container] = rendering.one("Deployment", role)["spec"]["template"]["spec"]["containers"]
@@ -84,9 +84,9 @@ def probes(all_of):
             assert ports["ops"] == 9090 and container["args"] == [role]
             paths = {}
             for name in ["startup", "readiness", "liveness"]:
-                probe = container[f"{name}Probe"]
-                assert probe["httpGet"]["port"] == "ops"
-                paths[name] = probe["httpGet"]["path"]
+                command = container[f"{name}Probe"]["exec"]["command"]
+                assert command[:3] == ["gv", "health", role], f"{role} is asked by {command}"
+                paths[name] = {(): "/healthz", ("--ready",): "/readyz"}[tuple(command[3:])]
             assert paths["liveness"] == "/healthz", "a restart mends no database"
             if role == "worker":
                 assert paths["readiness"] == "/readyz"

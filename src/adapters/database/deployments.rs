@@ -263,15 +263,22 @@ impl Deployments for Database {
                     };
                 }
             }
+            let own = Submission::try_from(&deployment)?;
+            let elsewhere = deployments::project.ne(&own.project).or(deployments::target.ne(&own.target));
             let queued = deployments::table
                 .filter(deployments::account.eq(&account).and(deployments::state.eq("queued")))
-                .select((deployments::project, deployments::target, deployments::reference));
-            let queued = queued.load::<(String, String, Option<String>)>(conn).await?;
-            let own = Submission::try_from(&deployment)?;
-            let others = queued.iter().filter(|(project, target, reference)| {
-                (project, target, reference) != (&own.project, &own.target, &own.reference)
-            });
-            let waiting = others.count() as u64;
+                .count();
+            let others = match &own.reference {
+                Some(own) => {
+                    let other = deployments::reference.is_null().or(deployments::reference.ne(own));
+                    queued.filter(elsewhere.or(other)).get_result::<i64>(conn).await?
+                }
+                None => {
+                    let other = deployments::reference.is_not_null();
+                    queued.filter(elsewhere.or(other)).get_result::<i64>(conn).await?
+                }
+            };
+            let waiting: u64 = number("count", others)?;
             if waiting >= u64::from(account_queued) {
                 // Rolled back by hand: the key is not to stay taken.
                 if let Some((key, _)) = &used_before {
@@ -282,7 +289,7 @@ impl Deployments for Database {
             }
             // Whoever submits announces: the sweeper looks only when that was long ago.
             let values = (
-                Submission::try_from(&deployment)?,
+                own,
                 Progress::of(&deployment, &self.keys)?,
                 deployments::revision.eq(deployment.revision),
                 deployments::cancel_requested.eq(deployment.cancel_requested),

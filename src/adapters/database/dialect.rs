@@ -1,9 +1,12 @@
-//! The words that SQLite and PostgreSQL say differently: the time now, and the locks on rows.
+//! The words that SQLite and PostgreSQL say differently: the time now, and the locks on rows. And those that
+//! both say alike and diesel does not: as expressions of their own, statements that have them are prepared
+//! once a connection, which those with diesel's `sql` are not.
 
 use crate::adapters::database::{Database, Pools};
+use diesel::backend::Backend;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Bool};
 use diesel::sqlite::Sqlite;
 use diesel::{AppearsOnTable, Expression, QueryResult, SelectableExpression};
 use std::time::Duration;
@@ -23,10 +26,13 @@ pub(super) fn now() -> Moment {
 /// [`now`] as text, for queries that are written as text.
 pub(super) fn now_text(db: &Database) -> &'static str {
     match &db.pools {
-        Pools::Postgres { .. } => "(extract(epoch from clock_timestamp()) * 1000000)::bigint",
-        Pools::Sqlite { .. } => "CAST(round(unixepoch('subsec') * 1000) AS INTEGER) * 1000",
+        Pools::Postgres { .. } => NOW_IN_POSTGRES,
+        Pools::Sqlite { .. } => NOW_IN_SQLITE,
     }
 }
+
+pub(super) const NOW_IN_POSTGRES: &str = "(extract(epoch from clock_timestamp()) * 1000000)::bigint";
+pub(super) const NOW_IN_SQLITE: &str = "CAST(round(unixepoch('subsec') * 1000) AS INTEGER) * 1000";
 
 /// `ahead` from now.
 pub(super) fn from_now(ahead: Duration) -> Moment {
@@ -114,3 +120,46 @@ macro_rules! lock {
 
 lock!(Locked, " FOR UPDATE");
 lock!(UnlockedOnly, " FOR UPDATE SKIP LOCKED");
+
+/// What waits or is held. In the words of the partial index, which neither database recognises in
+/// bound values.
+pub(super) const UNFINISHED: &str = "state IN ('queued', 'cloning', 'building', 'uploading')";
+
+macro_rules! condition {
+    ($(#[$doc:meta])* $name:ident, $words:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, QueryId, diesel::expression::ValidGrouping)]
+        pub(super) struct $name;
+
+        impl Expression for $name {
+            type SqlType = Bool;
+        }
+
+        impl<T> AppearsOnTable<T> for $name {}
+        impl<T> SelectableExpression<T> for $name {}
+
+        impl<DB: Backend> QueryFragment<DB> for $name {
+            fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+                out.push_sql($words);
+                Ok(())
+            }
+        }
+    };
+}
+
+condition!(
+    /// [`UNFINISHED`].
+    Unfinished,
+    UNFINISHED
+);
+condition!(
+    /// Personal tokens whose account nobody keeps out: that one row of `users` is looked at, and no list of
+    /// those who are.
+    TokenOfEnabled,
+    "NOT EXISTS (SELECT 1 FROM users WHERE users.id = tokens.account AND users.disabled_at IS NOT NULL)"
+);
+condition!(
+    /// The same of sessions.
+    SessionOfEnabled,
+    "NOT EXISTS (SELECT 1 FROM users WHERE users.id = sessions.account AND users.disabled_at IS NOT NULL)"
+);

@@ -8,7 +8,7 @@
 
 use crate::adapters::database::Database;
 use crate::adapters::database::deployments::{DeploymentRow, Progress};
-use crate::adapters::database::dialect::{self, locked, unlocked_only};
+use crate::adapters::database::dialect::{self, Unfinished, locked, unlocked_only};
 use crate::adapters::database::fault::Fault;
 use crate::adapters::database::rows::{number, parsed};
 use crate::adapters::database::schema::{deployments, users};
@@ -17,19 +17,10 @@ use crate::domain::deployment::{Deployment, State, StateName};
 use crate::domain::id::{DeploymentId, UserId};
 use crate::ports::deployments::{Backlog, Claim, Renewal};
 use crate::ports::error::StoreError;
-use diesel::dsl::sql;
-use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 use std::time::Duration;
 use time::OffsetDateTime;
-
-/// What waits or is held. In the words of the partial index, which neither database recognises in
-/// bound values.
-pub(super) fn unfinished() -> SqlLiteral<Bool> {
-    sql("state IN ('queued', 'cloning', 'building', 'uploading')")
-}
 
 pub(super) async fn claim(
     db: &Database,
@@ -59,7 +50,7 @@ pub(super) async fn claim(
             return Ok(Claim::Held);
         }
         let running = deployments::table
-            .filter(unfinished())
+            .filter(Unfinished)
             .filter(deployments::account.eq(&account))
             .filter(deployments::lease_until.gt(dialect::now()));
         if running.count().get_result::<i64>(conn).await? >= i64::from(account_builds) {
@@ -172,13 +163,16 @@ pub(super) async fn take_unannounced(
 ) -> Result<Vec<DeploymentId>, StoreError> {
     transact!(db, "taking deployments to announce", |conn| {
         let query = deployments::table
-            .filter(unfinished())
+            .filter(Unfinished)
             .filter(deployments::lease_until.le(dialect::now()))
             .filter(deployments::announced_at.le(dialect::ago(quiet)))
             .order(deployments::seq)
             .limit(limit.into())
             .select((deployments::seq, deployments::id));
         let due = unlocked_only(query).load::<(i64, String)>(conn).await?;
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
         let numbers: Vec<i64> = due.iter().map(|(seq, _)| *seq).collect();
         diesel::update(deployments::table.filter(deployments::seq.eq_any(&numbers)))
             .set(deployments::announced_at.eq(dialect::now()))
@@ -190,7 +184,7 @@ pub(super) async fn take_unannounced(
 
 pub(super) async fn abandon(db: &Database, worker: &str) -> Result<u64, StoreError> {
     change!(db, "ending the leases of a worker", |conn| {
-        let held = deployments::table.filter(unfinished()).filter(deployments::lease_worker.eq(worker));
+        let held = deployments::table.filter(Unfinished).filter(deployments::lease_worker.eq(worker));
         let ended = diesel::update(held).set((
             deployments::lease_worker.eq(None::<String>),
             deployments::lease_until.eq(0),
@@ -202,7 +196,7 @@ pub(super) async fn abandon(db: &Database, worker: &str) -> Result<u64, StoreErr
 
 pub(super) async fn backlog(db: &Database) -> Result<Backlog, StoreError> {
     read!(db, "counting the deployments that wait", |conn| {
-        let queued = || deployments::table.filter(unfinished()).filter(deployments::state.eq("queued"));
+        let queued = || deployments::table.filter(Unfinished).filter(deployments::state.eq("queued"));
         let waiting = queued().count().get_result::<i64>(conn).await?;
         let oldest = queued()
             .order(deployments::seq)

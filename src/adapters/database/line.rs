@@ -5,9 +5,10 @@
 
 use crate::adapters::database::Database;
 use crate::adapters::database::deployments::{DeploymentRow, Progress};
-use crate::adapters::database::dialect::{self, locked};
+use crate::adapters::database::dialect::{
+    self, NOW_IN_POSTGRES, NOW_IN_SQLITE, UNFINISHED, Unfinished, locked,
+};
 use crate::adapters::database::fault::Fault;
-use crate::adapters::database::leases::unfinished;
 use crate::adapters::database::rows::{number, parsed, word};
 use crate::adapters::database::schema::deployments;
 use crate::adapters::database::{read, transact};
@@ -15,17 +16,14 @@ use crate::domain::deployment::{Deployment, Failure, FailureCode, StateName};
 use crate::domain::id::DeploymentId;
 use crate::ports::deployments::{PlaceInLine, Superseded};
 use crate::ports::error::StoreError;
+use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::Sqlite;
 use diesel_async::RunQueryDsl;
 use time::OffsetDateTime;
-
-#[derive(QueryableByName)]
-struct NextRow {
-    #[diesel(sql_type = Text)]
-    id: String,
-}
 
 #[derive(QueryableByName)]
 struct PlaceRow {
@@ -37,41 +35,132 @@ struct PlaceRow {
     running: i64,
 }
 
+/// Writes a query whose words are given the database's own for the time now.
+macro_rules! in_both {
+    ($query:ident, |$self:ident, $now:ident, $out:ident| $words:block) => {
+        in_both!($query, Pg, NOW_IN_POSTGRES, |$self, $now, $out| $words);
+        in_both!($query, Sqlite, NOW_IN_SQLITE, |$self, $now, $out| $words);
+    };
+    ($query:ident, $db:ident, $text:ident, |$self:ident, $now:ident, $out:ident| $words:block) => {
+        impl QueryFragment<$db> for $query {
+            fn walk_ast<'b>(&'b self, mut $out: AstPass<'_, 'b, $db>) -> QueryResult<()> {
+                let ($self, $now) = (self, $text);
+                $words
+                Ok(())
+            }
+        }
+    };
+}
+
 /// What waits, each with the `level` that its account will have reached when it is taken: how many the account
 /// has running, and how many of it wait before. `$1` is written alike for both databases, which count in the
 /// order of appearance.
 fn waiting(db: &Database) -> String {
     let now = dialect::now_text(db);
-    let unfinished = "state IN ('queued', 'cloning', 'building', 'uploading')";
     format!(
         "WITH running AS (
              SELECT account, count(*) AS n FROM deployments
-             WHERE {unfinished} AND lease_until > {now} GROUP BY account
+             WHERE {UNFINISHED} AND lease_until > {now} GROUP BY account
          ), waiting AS (
              SELECT d.id, d.seq, coalesce(r.n, 0) AS running,
                  coalesce(r.n, 0) + row_number() OVER (PARTITION BY d.account ORDER BY d.seq) AS level
              FROM deployments d LEFT JOIN running r ON r.account = d.account
-             WHERE d.{unfinished} AND d.lease_until <= {now}
+             WHERE d.{UNFINISHED} AND d.lease_until <= {now}
          )"
     )
 }
+
+/// The first of each account that waits has the lowest level that the account has to offer, so that nothing
+/// need be put in order but accounts.
+#[derive(Clone, Copy, Debug, QueryId)]
+struct Next {
+    account_builds: i64,
+}
+
+impl Query for Next {
+    type SqlType = Text;
+}
+
+in_both!(Next, |next, now, out| {
+    out.push_sql("WITH accounts AS (SELECT account, count(*) FILTER (WHERE lease_until > ");
+    out.push_sql(now);
+    out.push_sql(") AS running, min(seq) FILTER (WHERE lease_until <= ");
+    out.push_sql(now);
+    out.push_sql(") AS oldest FROM deployments WHERE ");
+    out.push_sql(UNFINISHED);
+    out.push_sql(
+        " GROUP BY account) SELECT d.id FROM accounts a JOIN deployments d ON d.seq = a.oldest WHERE a.running < ",
+    );
+    out.push_bind_param::<BigInt, _>(&next.account_builds)?;
+    out.push_sql(" ORDER BY a.running, a.oldest LIMIT 1");
+});
+
+/// The place of one that waits, and how many its account has running. Before it are, of each account, those of
+/// a lower level, and the one of its own level that is older: how many these are follows from three numbers an
+/// account, and again nothing is put in order.
+#[derive(Clone, Debug, QueryId)]
+struct Place {
+    id: String,
+}
+
+impl Query for Place {
+    type SqlType = (BigInt, BigInt);
+}
+
+in_both!(Place, |place, now, out| {
+    out.push_sql("WITH own AS (SELECT account, seq FROM deployments WHERE id = ");
+    out.push_bind_param::<Text, _>(&place.id)?;
+    out.push_sql(" AND ");
+    out.push_sql(UNFINISHED);
+    out.push_sql(" AND lease_until <= ");
+    out.push_sql(now);
+    out.push_sql(
+        "), accounts AS (SELECT d.account, count(*) AS unfinished, count(*) FILTER (WHERE d.lease_until <= ",
+    );
+    out.push_sql(now);
+    out.push_sql(") AS waiting, count(*) FILTER (WHERE d.seq <= own.seq AND d.lease_until <= ");
+    out.push_sql(now);
+    out.push_sql(") AS ahead FROM deployments d CROSS JOIN own WHERE d.");
+    out.push_sql(UNFINISHED);
+    out.push_sql(
+        " GROUP BY d.account), mine AS (
+             SELECT a.unfinished - a.waiting AS running, a.unfinished - a.waiting + a.ahead AS level
+             FROM accounts a JOIN own ON own.account = a.account
+         ), rooms AS (
+             SELECT a.waiting, a.ahead, mine.running, mine.level - (a.unfinished - a.waiting) AS room
+             FROM accounts a CROSS JOIN mine
+         ) SELECT CAST(sum(
+             CASE WHEN room < 1 THEN 0 WHEN waiting < room THEN waiting WHEN ahead < room THEN room - 1 ELSE room END
+         ) AS BIGINT), max(running) FROM rooms HAVING count(*) > 0",
+    );
+});
 
 pub(super) async fn next_in_line(
     db: &Database,
     account_builds: u32,
 ) -> Result<Option<DeploymentId>, StoreError> {
-    let text =
-        format!("{} SELECT id FROM waiting WHERE level <= $1 ORDER BY level, seq LIMIT 1", waiting(db));
+    let query = Next { account_builds: account_builds.into() };
     read!(db, "looking for the next deployment", |conn| {
-        let query = sql_query(text.as_str()).bind::<BigInt, _>(i64::from(account_builds));
-        let next = query.get_result::<NextRow>(conn).await.optional()?;
-        next.map(|row| parsed("deployments.id", &row.id)).transpose()
+        let next = query.get_result::<String>(conn).await.optional()?;
+        next.map(|id| parsed("deployments.id", &id)).transpose()
+    })
+}
+
+async fn place(db: &Database, id: DeploymentId) -> Result<Vec<PlaceInLine>, StoreError> {
+    let query = Place { id: id.to_string() };
+    read!(db, "counting what waits before a deployment", |conn| {
+        let place = query.get_result::<(i64, i64)>(conn).await.optional()?;
+        let Some((place, running)) = place else { return Ok(Vec::new()) };
+        let position = number("place", place)?;
+        Ok(vec![PlaceInLine { deployment: id, position, account_running: number("running", running)? }])
     })
 }
 
 pub(super) async fn places(db: &Database, ids: &[DeploymentId]) -> Result<Vec<PlaceInLine>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
+    match ids {
+        [] => return Ok(Vec::new()),
+        [id] => return place(db, *id).await,
+        _ => {}
     }
     let names: Vec<String> = (1..=ids.len()).map(|n| format!("${n}")).collect();
     let text = format!(
@@ -110,18 +199,30 @@ pub(super) async fn supersede(
         FailureCode::Superseded,
         format!("A newer deployment of the same branch takes its place: {}.", newer.id),
     );
-    transact!(db, "calling off what is superseded", |conn| {
+    // Most have nothing before them: no transaction for those.
+    let older = read!(db, "looking for what is superseded", |conn| {
         let mut query = deployments::table
             .filter(deployments::account.eq(&account).and(deployments::project.eq(&project)))
             .filter(deployments::target.eq(word(&newer.target)?).and(deployments::seq.lt(newer.seq)))
-            .filter(unfinished())
-            .order(deployments::seq)
-            .select(DeploymentRow::as_select())
+            .filter(Unfinished)
+            .select(deployments::seq)
             .into_boxed();
         query = match &reference {
             Some(reference) => query.filter(deployments::reference.eq(reference)),
             None => query.filter(deployments::reference.is_null()),
         };
+        Ok(query.load::<i64>(conn).await?)
+    })?;
+    if older.is_empty() {
+        return Ok(Superseded::default());
+    }
+    transact!(db, "calling off what is superseded", |conn| {
+        // What came after the look is newer than this one, and supersedes it instead.
+        let query = deployments::table
+            .filter(deployments::seq.eq_any(&older))
+            .filter(Unfinished)
+            .order(deployments::seq)
+            .select(DeploymentRow::as_select());
         let mut superseded = Superseded::default();
         for row in locked(query).load::<DeploymentRow>(conn).await? {
             let older = row.read(&db.keys)?;

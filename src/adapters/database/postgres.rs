@@ -3,11 +3,14 @@
 use crate::adapters::database::fault::{Fault, PATIENCE, invalid_url};
 use crate::ports::error::StoreError;
 use diesel::{ConnectionError, ConnectionResult};
-use diesel_async::pooled_connection::deadpool::Pool;
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
+use diesel_async::pooled_connection::deadpool::{Hook, HookError, Pool};
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig, PoolError, RecyclingMethod,
+};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_postgres::NoTls;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -15,6 +18,10 @@ use url::Url;
 
 /// Of each process. PostgreSQL allows 100 in all as it is shipped.
 const CONNECTIONS: usize = 10;
+
+/// A connection that lay for longer is tried before it is used. One in use shows by itself that it is there:
+/// a question before each call would be a fifth of all that a busy database is asked.
+const UNTRIED: Duration = Duration::from_secs(1);
 
 /// A process that freezes or vanishes within a transaction must not keep its rows locked for the
 /// others, nor a call that was given up go on in the server.
@@ -45,6 +52,7 @@ impl Server {
     pub(super) fn pool(&self) -> Result<Pool<AsyncPgConnection>, StoreError> {
         let server = self.clone();
         let mut config = ManagerConfig::default();
+        config.recycling_method = RecyclingMethod::Fast;
         config.custom_setup = Box::new(move |_| {
             let server = server.clone();
             async move {
@@ -56,7 +64,17 @@ impl Server {
             .boxed()
         });
         let connections = AsyncDieselConnectionManager::new_with_config("", config);
-        let pool = Pool::builder(connections).max_size(CONNECTIONS).build();
+        let tried = Hook::async_fn(|connection: &mut AsyncPgConnection, metrics| {
+            let lay = metrics.last_used();
+            Box::pin(async move {
+                if lay < UNTRIED {
+                    return Ok(());
+                }
+                let answered = connection.batch_execute("SELECT 1").await;
+                answered.map_err(|error| HookError::Backend(PoolError::QueryError(error)))
+            })
+        });
+        let pool = Pool::builder(connections).max_size(CONNECTIONS).pre_recycle(tried).build();
         pool.map_err(|error| Fault::defect(error).doing("making a pool of connections"))
     }
 

@@ -1,10 +1,10 @@
 //! Logins and the refresh tokens that keep them alive.
 
 use crate::adapters::database::Database;
+use crate::adapters::database::dialect::SessionOfEnabled;
 use crate::adapters::database::fault::Fault;
 use crate::adapters::database::rows::{micros, parsed, time};
 use crate::adapters::database::schema::{refresh_tokens, sessions};
-use crate::adapters::database::users::disabled;
 use crate::adapters::database::{change, read, transact};
 use crate::domain::account::Session;
 use crate::domain::digest::Digest;
@@ -88,7 +88,7 @@ impl Sessions for Database {
             let query = refresh_tokens::table
                 .inner_join(sessions::table)
                 .filter(refresh_tokens::hash.eq(&used).and(sessions::ended_at.is_null()))
-                .filter(sessions::account.ne_all(disabled()))
+                .filter(SessionOfEnabled)
                 .select((SessionRow::as_select(), refresh_tokens::expires_at, refresh_tokens::used_at));
             let found = query.first::<(SessionRow, i64, Option<i64>)>(conn).await.optional()?;
             let Some((session, expires_at, used_at)) = found else { return Ok(Rotation::Refused) };
@@ -136,7 +136,7 @@ impl Sessions for Database {
             let open = sessions::table
                 .filter(sessions::id.eq(&id).and(sessions::account.eq(&account)))
                 .filter(sessions::ended_at.is_null())
-                .filter(sessions::account.ne_all(disabled()));
+                .filter(SessionOfEnabled);
             Ok(diesel::select(exists(open)).get_result(conn).await?)
         })
     }

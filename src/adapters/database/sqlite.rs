@@ -5,7 +5,7 @@ use crate::ports::error::StoreError;
 use diesel::connection::SimpleConnection;
 use diesel::{ConnectionError, ConnectionResult, SqliteConnection};
 use diesel_async::pooled_connection::deadpool::Pool;
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use futures_util::FutureExt;
 use std::fs::OpenOptions;
@@ -48,6 +48,8 @@ impl File {
     fn pool(&self, access: Access, size: usize) -> Result<Pool<Connection>, StoreError> {
         let file = self.clone();
         let mut config = ManagerConfig::default();
+        // There is no server that might have gone: a question before each call would only be another thread's turn.
+        config.recycling_method = RecyclingMethod::Fast;
         config.custom_setup = Box::new(move |_| {
             let file = file.clone();
             async move {

@@ -1,10 +1,10 @@
 //! Personal tokens.
 
 use crate::adapters::database::Database;
+use crate::adapters::database::dialect::TokenOfEnabled;
 use crate::adapters::database::fault::Fault;
 use crate::adapters::database::rows::{micros, parsed, time};
 use crate::adapters::database::schema::tokens;
-use crate::adapters::database::users::disabled;
 use crate::adapters::database::{change, read};
 use crate::domain::account::Token;
 use crate::domain::digest::Digest;
@@ -86,7 +86,7 @@ impl Tokens for Database {
             let unexpired = tokens::expires_at.is_null().or(tokens::expires_at.gt(micros(now)));
             let query = tokens::table
                 .filter(tokens::hash.eq(&hash).and(unexpired))
-                .filter(tokens::account.ne_all(disabled()))
+                .filter(TokenOfEnabled)
                 .select(TokenRow::as_select());
             query.first(conn).await.optional()?.map(Token::try_from).transpose()
         })?;

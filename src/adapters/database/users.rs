@@ -55,9 +55,9 @@ impl TryFrom<UserRow> for User {
     }
 }
 
-/// The accounts that are kept out, few of all: for `NOT IN`.
+/// The accounts that are kept out.
 #[auto_type]
-pub(super) fn disabled() -> _ {
+fn disabled() -> _ {
     users::table.filter(users::disabled_at.is_not_null()).select(users::id)
 }
 

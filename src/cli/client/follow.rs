@@ -74,18 +74,18 @@ async fn follow_on(connection: &Connection, id: &str, display: &Display) -> anyh
     let mut breaks = 0;
     loop {
         let before = after;
-        let followed = follow_once(connection, id, display, &mut after).await;
+        let followed = match follow_once(connection, id, display, &mut after).await {
+            // The api may be replaced between the log's end and this question.
+            Ok(true) => connection.get::<Deployment>(&["deployments", id], &[]).await.map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
         if after > before {
             breaks = 0;
         }
         match followed {
-            Ok(true) => {
-                let deployment: Deployment = connection.get(&["deployments", id], &[]).await?;
-                if deployment.is_ended() {
-                    return Ok(deployment);
-                }
-            }
-            Ok(false) => {}
+            Ok(Some(deployment)) if deployment.is_ended() => return Ok(deployment),
+            Ok(_) => {}
             Err(error)
                 if error
                     .downcast_ref::<super::Failure>()

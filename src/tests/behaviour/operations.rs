@@ -24,6 +24,22 @@ async fn health_and_readiness_are_told_and_name_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn health_is_asked_of_a_role_and_another_role_in_its_place_is_not_well() {
+    let gv = Gv::start(Settings::default()).await;
+    let listen = gv.ops.strip_prefix("http://").unwrap();
+    let ask = |args: &[&str]| gv.cli_command(args).env("GV_OPS__LISTEN", listen).output().unwrap();
+    for args in [&["health"][..], &["health", "--ready"], &["health", "up"], &["health", "up", "--ready"]] {
+        let asked = ask(args);
+        assert!(asked.status.success(), "{args:?}: {asked:?}");
+    }
+    let other = ask(&["health", "edge"]);
+    assert_eq!(other.status.code(), Some(1));
+    let said = String::from_utf8(other.stderr).unwrap();
+    assert!(said.contains("is gv up, not gv edge"), "{said}");
+    assert_eq!(ask(&["health", "nobody"]).status.code(), Some(2), "wrong usage");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_without_its_storage_says_so_and_is_ready_again_when_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let (blobs, moved) = (folder.path().join("blobs"), folder.path().join("moved"));

@@ -262,6 +262,7 @@ fn pointer_to((host, version, kind): (&str, i64, HostKind), manifest: &Manifest)
         target: Some(target),
         earlier: Vec::new(),
         trace: None,
+        published_at: None,
     }
 }
 

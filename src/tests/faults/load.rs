@@ -47,7 +47,11 @@ pub struct Seen(Vec<Visit>);
 impl Load {
     /// `warm` are visited over and over, each of `cold` once.
     pub async fn start(fleet: &Fleet, warm: Vec<Page>, cold: Vec<Page>) -> Self {
-        let edges: Vec<String> = fleet.edges.iter().map(super::Member::url).collect();
+        Self::at(fleet.edges.iter().map(super::Member::url).collect(), warm, cold).await
+    }
+
+    /// At these addresses, of edges or of what stands before them.
+    pub async fn at(edges: Vec<String>, warm: Vec<Page>, cold: Vec<Page>) -> Self {
         let client = client();
         for edge in &edges {
             for page in &warm {
@@ -80,6 +84,10 @@ impl Seen {
         let some = &wrong[..wrong.len().min(5)];
         assert!(!self.0.is_empty(), "{when}: nobody came");
         assert!(wrong.is_empty(), "{when}: {} of {} were wrong: {some:#?}", wrong.len(), self.0.len());
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// The time within which 99 of 100 were answered.

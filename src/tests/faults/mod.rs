@@ -12,6 +12,7 @@ mod follower;
 mod load;
 mod pointers;
 mod queue;
+mod rolling;
 mod shutdown;
 mod storage;
 mod tracing;

@@ -60,6 +60,7 @@ fn pointer(host: &Hostname, version: i64) -> Pointer {
         target: Some(target),
         earlier: Vec::new(),
         trace: None,
+        published_at: None,
     }
 }
 

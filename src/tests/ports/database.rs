@@ -9,6 +9,7 @@ mod hosts;
 mod leases;
 mod line;
 mod projects;
+mod releases;
 mod schema;
 mod variables;
 

@@ -67,6 +67,7 @@ async fn every_listener_hears_every_notice(notices: &dyn Notices) {
         target: None,
         earlier: Vec::new(),
         trace: None,
+        published_at: None,
     };
     for notice in [canceled, Notice::HostMoved { pointer }] {
         notices.publish(&notice).await.unwrap();

@@ -34,7 +34,15 @@ fn cancel() -> Notice {
 
 fn pointer(version: i64) -> Pointer {
     let host = Hostname::parse("blog.example.com").unwrap();
-    Pointer { version, host, kind: HostKind::Production, target: None, earlier: Vec::new(), trace: None }
+    Pointer {
+        version,
+        host,
+        kind: HostKind::Production,
+        target: None,
+        earlier: Vec::new(),
+        trace: None,
+        published_at: None,
+    }
 }
 
 fn lines(seqs: impl IntoIterator<Item = u64>) -> Vec<LogLine> {

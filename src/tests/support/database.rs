@@ -61,6 +61,7 @@ pub fn keys() -> Arc<SecretKeys> {
 
 /// An empty database without tables.
 pub async fn fresh_url() -> TestDatabase {
+    super::statements::record();
     let Ok(admin) = std::env::var("GV_TEST_DATABASE_URL") else {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("gv.db").display());

@@ -191,6 +191,16 @@ impl Member {
         self.process().url(self.role)
     }
 
+    /// Its role and number.
+    pub fn name(&self) -> String {
+        self.home.file_name().unwrap().to_string_lossy().into_owned()
+    }
+
+    /// Its operator's listener.
+    pub fn ops(&self) -> String {
+        self.process().url("ops")
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }

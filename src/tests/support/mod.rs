@@ -1,6 +1,7 @@
 //! What tests share: databases of their own, a Git server, a registry, a running gv, proxies that go wrong.
 
 pub mod account;
+pub mod balancer;
 pub mod chance;
 pub mod collector;
 pub mod database;
@@ -18,3 +19,4 @@ pub mod registry;
 pub mod s3_proxy;
 pub mod sandbox;
 pub mod services;
+pub mod statements;

@@ -9,7 +9,7 @@
 {{- $own := dict
   "api" (dict "listen" "0.0.0.0:8080")
   "edge" (dict "listen" "0.0.0.0:8000")
-  "ops" (dict "listen" "0.0.0.0:9090") -}}
+  "ops" (dict "listen" "0.0.0.0:9090" "withdraw_s" 0) -}}
 {{- if .Values.services.seaweedfs.enabled -}}
 {{- $url := printf "s3://gv-sites?endpoint=http://%s-seaweedfs:8333&region=us-east-1&path_style=true" (include "gv.fullname" .) -}}
 {{- $_ := set $own "blobs" (dict "url" $url) -}}

@@ -94,9 +94,8 @@ spec:
           containerPort: 9090
       {{- range $name, $probe := $values.probes }}
       {{ $name }}Probe:
-        httpGet:
-          path: {{ $probe.path }}
-          port: ops
+        exec:
+          command: {{ concat (list "gv" "health" $role) (ternary (list "--ready") (list) (eq $probe.path "/readyz")) | toJson }}
         periodSeconds: {{ $probe.periodSeconds }}
         timeoutSeconds: {{ $probe.timeoutSeconds }}
         failureThreshold: {{ $probe.failureThreshold }}

@@ -130,6 +130,7 @@ impl Fleet {
             target,
             earlier: Vec::new(),
             trace: None,
+            published_at: None,
         };
         put(Key::host(&host), serde_json::to_vec(&pointer).unwrap()).await;
     }

@@ -7,6 +7,7 @@ contracts_of_two! {
     an_account_that_has_as_many_running_as_it_may_is_passed_over
     of_claims_at_once_for_one_account_only_so_many_win
     places_are_those_in_which_deployments_would_be_taken
+    a_place_asked_for_alone_is_that_among_all
     a_deployment_whose_lease_is_over_is_in_the_line_again
     an_account_has_so_many_waiting
     a_newer_deployment_of_the_branch_calls_off_what_waits
@@ -25,6 +26,7 @@ mod contracts {
     use gv::domain::repo::GitRef;
     use gv::ports::database::Database;
     use gv::ports::deployments::{Claim, IdempotencyKey, Renewal, Submitted};
+    use rand::Rng;
 
     async fn some(db: &dyn Database, project: &Project, count: usize) -> Vec<Deployment> {
         let mut queued = Vec::new();
@@ -97,8 +99,38 @@ mod contracts {
         assert_eq!(order, [few[0].id, many[1].id, few[1].id, many[2].id, many[3].id]);
         assert_eq!(places.iter().map(|place| place.position).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
         assert_eq!((places[0].account_running, places[1].account_running), (0, 1));
+        for place in &places {
+            assert_eq!(db.places(&[place.deployment]).await.unwrap(), [*place], "asked for alone");
+        }
         assert!(db.places(&[many[0].id]).await.unwrap().is_empty(), "it does not wait");
         assert!(db.places(&[]).await.unwrap().is_empty());
+    }
+
+    pub(super) async fn a_place_asked_for_alone_is_that_among_all(db: &dyn Database, _: &dyn Database) {
+        let mut rng = crate::support::chance::seeded();
+        let mut projects = Vec::new();
+        for name in ["blog", "shop", "news", "wiki"] {
+            projects.push(account(db, name).await);
+        }
+        let mut ids = Vec::new();
+        for _ in 0..30 {
+            let project = &projects[rng.random_range(0..projects.len())];
+            let queued = submit(db, deployment(project)).await;
+            ids.push(queued.id);
+            if rng.random_bool(0.3) {
+                take(db, &queued, "ada", LONG).await;
+            }
+        }
+        let among_all = db.places(&ids).await.unwrap();
+        assert!(among_all.len() > 10);
+        for id in ids {
+            let alone = db.places(&[id]).await.unwrap();
+            let known: Vec<_> = among_all.iter().filter(|place| place.deployment == id).copied().collect();
+            assert_eq!(alone, known);
+        }
+        // Whoever is first by its place is next.
+        let first = among_all.iter().find(|place| place.position == 1).unwrap();
+        assert_eq!(next(db, ANY).await, Some(first.deployment));
     }
 
     pub(super) async fn a_deployment_whose_lease_is_over_is_in_the_line_again(
