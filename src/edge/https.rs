@@ -6,6 +6,7 @@ use crate::edge::reply::{Manner, Reply};
 use crate::edge::request::{Method, Request};
 use crate::edge::site_host::{SiteHost, site_host};
 use bytes::Bytes;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// What certificate authorities ask for by http (RFC 8555, 8.3).
@@ -53,6 +54,10 @@ fn redirect(request: &Request<'_>, port: u16) -> Option<Reply> {
         return None;
     }
     let SiteHost::Named(host) = site_host(request) else { return None };
+    // No certificate is for an address.
+    if host.as_str().parse::<Ipv4Addr>().is_ok() {
+        return None;
+    }
     let port = if port == PORT { String::new() } else { format!(":{port}") };
     let manner = Manner { is_head: request.method == Method::Head, ..Manner::default() };
     let fields = manner.moved_fields(&format!("https://{}{port}{target}", host.as_str()));
