@@ -48,6 +48,22 @@ const SECONDS: &[f64] = &[
     900.0,
 ];
 
+/// Bytes of memory, from 16 MiB to 32 GiB, each twice the one before.
+const BYTES: &[f64] = &[
+    16_777_216.0,
+    33_554_432.0,
+    67_108_864.0,
+    134_217_728.0,
+    268_435_456.0,
+    536_870_912.0,
+    1_073_741_824.0,
+    2_147_483_648.0,
+    4_294_967_296.0,
+    8_589_934_592.0,
+    17_179_869_184.0,
+    34_359_738_368.0,
+];
+
 /// What histograms were told lies in a heap of its own until it is sorted into their buckets.
 const SORT_EVERY: Duration = Duration::from_secs(5);
 
@@ -56,6 +72,7 @@ const SORT_EVERY: Duration = Duration::from_secs(5);
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_memory_bytes".to_owned()), BYTES)?
         .install_recorder()?;
     let sorted = recorder.clone();
     tokio::spawn(async move {

@@ -6,7 +6,7 @@ use crate::ports::error::{StoreError, StoreErrorKind};
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use diesel_async::pooled_connection::deadpool::PoolError;
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a call waits for a free connection, and a new connection for its server.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -106,7 +106,9 @@ impl From<QueryError> for Fault {
 
 /// Waits for a connection, but not for ever.
 pub(super) async fn waiting<T>(object: impl Future<Output = Result<T, PoolError>>) -> Result<T, Fault> {
+    let began = Instant::now();
     let object = tokio::time::timeout(PATIENCE, object).await;
+    metrics::histogram!("gv_database_wait_seconds").record(began.elapsed().as_secs_f64());
     object.map_err(|_| Fault::Slow(PATIENCE))?.map_err(Fault::Pool)
 }
 
@@ -115,8 +117,17 @@ pub(super) async fn within<T>(
     doing: &str,
     call: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, StoreError> {
+    let began = Instant::now();
     let done = tokio::time::timeout(LIMIT, call).await.unwrap_or(Err(Fault::Slow(LIMIT)));
-    done.map_err(|fault| fault.doing(doing))
+    let done = done.map_err(|fault| fault.doing(doing));
+    let result = match done.as_ref().map_err(|error| error.kind) {
+        Ok(_) => "ok",
+        Err(StoreErrorKind::Unavailable) => "unavailable",
+        Err(StoreErrorKind::Conflict) => "conflict",
+        Err(_) => "error",
+    };
+    metrics::histogram!("gv_database_seconds", "result" => result).record(began.elapsed().as_secs_f64());
+    done
 }
 
 /// A URL that is wrong, and how. The URL itself may hold a password and is not shown.

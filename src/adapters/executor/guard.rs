@@ -107,6 +107,8 @@ fn guard(command: Command, worker: &UnixStream) -> Result<Report, String> {
     let group = group.as_ref().map(Path::new);
     group.inspect(|group| cgroup::kill(group));
     let reaped = kill_all();
+    // Nobody listens when the worker is dead.
+    let _ = orders::send(worker, &Report::Used(usage.in_the_end()));
     if let Watched::Exceeded(limit) = ended {
         return Ok(Report::Exceeded(limit));
     }

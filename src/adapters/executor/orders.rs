@@ -123,6 +123,13 @@ impl Command {
     }
 }
 
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Usage {
+    /// The most at the same time, of which what processes share counts for each.
+    pub(super) memory_bytes: u64,
+    pub(super) cpu: Duration,
+}
+
 /// What the guard tells the worker, and a launcher that could not become its command the guard.
 /// A build can reach what speaks from inside of its namespaces, so of that only the end is believed.
 #[derive(Debug, Serialize, Deserialize)]
@@ -132,6 +139,8 @@ pub(super) enum Report {
     /// The command ended, and all that it left running is dead.
     Code(i32),
     Signal(i32),
+    /// What all its processes used, when all are dead; an end follows.
+    Used(Usage),
     /// It was ended for what it used.
     Exceeded(Limit),
     /// Nothing ran: there is no such program.

@@ -9,7 +9,7 @@ use super::cgroup::Groups;
 use super::egress::{Door, Egress};
 use super::forwarder;
 use super::lines::Lines;
-use super::orders::{self, Bubblewrap, Command, Hold, Order, Report};
+use super::orders::{self, Bubblewrap, Command, Hold, Order, Report, Usage};
 use super::records::{self, Record, RecordFile};
 use super::tree::Identity;
 use crate::domain::log::LogStream;
@@ -300,11 +300,13 @@ impl Running {
             (Some(Report::Exceeded(limit)), _) => Ok(Exit::Exceeded(limit)),
             (Some(Report::Missing(program)), _) => Err(ExecutorError::ProgramMissing(program)),
             (Some(Report::Failed(reason)), _) => Err(ExecutorError::Failed(reason)),
-            (None | Some(Report::Started(_)), None) if leader.is_none() => {
+            (None | Some(Report::Started(_) | Report::Used(_)), None) if leader.is_none() => {
                 Err(ExecutorError::Failed("its guard ended before it did anything".to_owned()))
             }
             // It was killed with its guard, and by the same hand: out of memory, or its own doing.
-            (None | Some(Report::Started(_)), None) => Ok(Exit::Signal(Signal::KILL.as_raw())),
+            (None | Some(Report::Started(_) | Report::Used(_)), None) => {
+                Ok(Exit::Signal(Signal::KILL.as_raw()))
+            }
         }
     }
 
@@ -317,6 +319,7 @@ impl Running {
         while let Some(report) = self.next_report().await {
             match report {
                 Report::Started(leader) => self.note(leader),
+                Report::Used(usage) => tell(usage),
                 end => return Some(end),
             }
         }
@@ -343,8 +346,10 @@ impl Running {
         self.guard.signal(Signal::CONT);
         let last_words = async {
             while let Some(report) = self.next_report().await {
-                if let Report::Started(leader) = report {
-                    self.note(leader);
+                match report {
+                    Report::Started(leader) => self.note(leader),
+                    Report::Used(usage) => tell(usage),
+                    _ => {}
                 }
             }
         };
@@ -379,6 +384,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 fn failed(what: &'static str) -> impl Fn(std::io::Error) -> ExecutorError {
     move |error| ExecutorError::Failed(format!("{what}: {error}"))
+}
+
+fn tell(usage: Usage) {
+    metrics::histogram!("gv_build_memory_bytes").record(usage.memory_bytes as f64);
+    metrics::histogram!("gv_build_cpu_seconds").record(usage.cpu.as_secs_f64());
 }
 
 /// Reads both streams until they end. One loop for both, so that a full channel holds up the two

@@ -5,7 +5,7 @@
 
 use super::cgroup;
 use super::disk::Disk;
-use super::orders::{Command, Limits};
+use super::orders::{Command, Limits, Usage};
 use super::tree::{self, Stat};
 use crate::ports::executor::Limit;
 use rustix::process::getpid;
@@ -21,6 +21,8 @@ const COUNT_AGAIN: Duration = Duration::from_millis(300);
 pub(super) struct Watch {
     limits: Limits,
     group: Option<PathBuf>,
+    /// The most memory that was seen, in bytes.
+    most: u64,
     disk: Disk,
     /// Before that, memory is not counted exactly once more.
     next_count: Instant,
@@ -31,7 +33,7 @@ impl Watch {
         let folders = command.writable().map(Into::into).collect();
         let disk = Disk::watch(folders, command.limits.disk_bytes, command.limits.disk_files);
         let group = command.group.clone().map(PathBuf::from);
-        Self { limits: command.limits, group, disk, next_count: Instant::now() }
+        Self { limits: command.limits, group, most: 0, disk, next_count: Instant::now() }
     }
 
     /// What the descendants of this process use too much of, if anything. `reaped` of them were there until
@@ -47,11 +49,7 @@ impl Watch {
         if let Some(limit) = self.group.as_deref().and_then(cgroup::exceeded) {
             return Some(limit);
         }
-        // What has ended is in the time of whoever reaped it, of this process in the end.
-        let own = Stat::read(me).map_or(0, |stat| stat.ticks);
-        let ticks = tree.iter().map(|process| process.ticks).sum::<u64>().saturating_add(own);
-        let per_second = rustix::param::clock_ticks_per_second().max(1);
-        if ticks / per_second > self.limits.cpu.as_secs() {
+        if used(&tree) > self.limits.cpu {
             return Some(Limit::Cpu);
         }
         if self.has_too_much_memory(&tree) {
@@ -60,9 +58,15 @@ impl Watch {
         self.disk.exceeded()
     }
 
+    /// What they used in all. To be called when they are dead and reaped.
+    pub(super) fn in_the_end(&self) -> Usage {
+        Usage { memory_bytes: self.most, cpu: used(&[]) }
+    }
+
     fn has_too_much_memory(&mut self, tree: &[Stat]) -> bool {
         let most = self.limits.memory_bytes;
         let at_most: u64 = tree.iter().map(resident).sum();
+        self.most = self.most.max(at_most);
         if at_most <= most || Instant::now() < self.next_count {
             return false;
         }
@@ -73,6 +77,14 @@ impl Watch {
         self.next_count = Instant::now() + COUNT_AGAIN;
         has
     }
+}
+
+/// Of the processors: what has ended is in the time of whoever reaped it, of this process in the end.
+fn used(tree: &[Stat]) -> Duration {
+    let own = Stat::read(getpid().as_raw_pid()).map_or(0, |stat| stat.ticks);
+    let ticks = tree.iter().map(|process| process.ticks).sum::<u64>().saturating_add(own);
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    Duration::from_millis(ticks.saturating_mul(1000) / per_second)
 }
 
 /// In bytes; what processes share counts for each.

@@ -14,7 +14,7 @@ use fred::error::Error;
 use fred::interfaces::ClientLike;
 use fred::types::config::{ConnectionConfig, Options, PerformanceConfig, TcpConfig};
 use fred::types::{ClusterHash, CustomCommand, Value};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -104,8 +104,16 @@ pub(super) async fn call(
     let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
     // Not only by fred's own timeout, which passes over what happens before a command is queued.
     let calling = client.with_options(&options);
-    match timeout(limit + Duration::from_millis(5), calling.custom::<Value, Value>(command, arguments)).await
-    {
+    let began = Instant::now();
+    let answer =
+        timeout(limit + Duration::from_millis(5), calling.custom::<Value, Value>(command, arguments)).await;
+    let result = match &answer {
+        Ok(Ok(_)) => "ok",
+        Ok(Err(error)) if *error.kind() != fred::error::ErrorKind::Timeout => "error",
+        _ => "slow",
+    };
+    metrics::histogram!("gv_cache_seconds", "result" => result).record(began.elapsed().as_secs_f64());
+    match answer {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) if *error.kind() == fred::error::ErrorKind::Timeout => Err(Fault::Slow(limit)),
         Ok(Err(error)) => Err(Fault::Server(error)),
