@@ -128,10 +128,16 @@ mod tests {
         let mut line = String::new();
         let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
         std::io::BufRead::read_line(&mut out, &mut line).unwrap();
-        let below = tree::descendants(getpid().as_raw_pid());
         let grandchild: i32 = line.trim().parse().unwrap();
-        let found = below.iter().find(|process| process.identity.pid == grandchild);
-        assert!(found.is_some_and(|process| process.pages > 0));
+        // It may still be about to become its program, and has no memory then.
+        let is_found = || {
+            let below = tree::descendants(getpid().as_raw_pid());
+            below.iter().any(|process| process.identity.pid == grandchild && process.pages > 0)
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !is_found() {
+            assert!(Instant::now() < deadline, "a grandchild is not found");
+        }
         let all = |found: Vec<Stat>| found.into_iter().map(|one| one.identity).collect::<HashSet<_>>();
         let parent = child.id() as i32;
         assert_eq!(all(tree::descendants(parent)), all(tree::descendants_by_parents(parent)));

@@ -117,10 +117,12 @@ async fn a_build_is_not_root_outside_and_has_no_rights_of_its() {
         let look = async {
             bench.wait_until(|bench| bench.workspace().join("ready").exists()).await;
             let alive = bench.alive();
-            assert!(!alive.is_empty());
+            let mut looked_at = 0;
             for stat in alive {
                 let pid = stat.split(' ').next().unwrap().to_owned();
-                let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+                // Some are at their end: the shell is not.
+                let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
+                looked_at += 1;
                 let field =
                     |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
                 assert_eq!(field("Uid:").split_whitespace().next().unwrap(), user.to_string(), "{mode:?}");
@@ -129,6 +131,7 @@ async fn a_build_is_not_root_outside_and_has_no_rights_of_its() {
                 assert_eq!(field("NoNewPrivs:"), "1");
                 assert_eq!(field("Seccomp:"), "2");
             }
+            assert!(looked_at > 0);
             stop.cancel();
         };
         assert_eq!(tokio::join!(bench.run_until(job, stop.clone()), look).0.0.unwrap(), Exit::Stopped);
