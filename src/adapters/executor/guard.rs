@@ -13,7 +13,7 @@
 use super::bubblewrap::PROXY;
 use super::orders::{self, Command, Hold, Order, Report};
 use super::tree::{self, Identity};
-use super::usage::Watch;
+use super::usage::{self, Watch};
 use super::{cgroup, forwarder, launch};
 use crate::ports::executor::Limit;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -93,12 +93,12 @@ fn guard(command: Command, worker: &UnixStream) -> Result<Report, String> {
     // The worker learns of the leader before the command exists.
     orders::send(worker, &Report::Started(leader)).map_err(|error| error.to_string())?;
     let is_wrapped = matches!(command.hold, Hold::Bubblewrap(_));
-    let mut usage = Watch::begin(&command);
-    let group = command.group.clone();
+    let mut watched = Watch::begin(&command);
+    let (group, most) = (command.group.clone(), command.limits.processes);
     orders::send(&socket, &Order::Launch { command, guard: me.as_raw_pid() })
         .map_err(|error| format!("its launcher died: {error}"))?;
 
-    let ended = watch(worker, pid, |dead| usage.exceeded(dead));
+    let ended = watch(worker, pid, most, |dead| watched.exceeded(dead));
     if is_wrapped {
         // The kernel ends a namespace in one stroke when its first process dies, and that dies with
         // bubblewrap.
@@ -108,7 +108,7 @@ fn guard(command: Command, worker: &UnixStream) -> Result<Report, String> {
     group.inspect(|group| cgroup::kill(group));
     let reaped = kill_all();
     // Nobody listens when the worker is dead.
-    let _ = orders::send(worker, &Report::Used(usage.in_the_end()));
+    let _ = orders::send(worker, &Report::Used(watched.in_the_end()));
     if let Watched::Exceeded(limit) = ended {
         return Ok(Report::Exceeded(limit));
     }
@@ -118,7 +118,7 @@ fn guard(command: Command, worker: &UnixStream) -> Result<Report, String> {
     }
     let status = reaped.find(pid).or(ended.status()).ok_or("its end went unnoticed")?;
     match last_words(&socket) {
-        Some(said @ (Report::Code(_) | Report::Signal(_))) if is_wrapped => Ok(said),
+        Some(said @ (Report::Code(_) | Report::Signal(_) | Report::Exceeded(_))) if is_wrapped => Ok(said),
         Some(said @ (Report::Missing(_) | Report::Failed(_))) => Ok(said),
         _ if is_wrapped => Ok(wrapped(status)),
         _ => Ok(end(status)),
@@ -135,11 +135,16 @@ fn init(command: Command, outside: &UnixStream) -> Result<Report, String> {
     }
     // The build runs as the same user: it is not to speak in our place.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| format!("init is open: {error}"))?;
+    let most = command.limits.processes;
     let (socket, pid) = start_launcher().map_err(failed("no launcher"))?;
     orders::send(&socket, &Order::Launch { command, guard: getpid().as_raw_pid() })
         .map_err(failed("its launcher died"))?;
-    let ended = watch(outside, pid, |_| None);
-    let status = kill_all().find(pid).or(ended.status()).ok_or("its end went unnoticed")?;
+    let ended = watch(outside, pid, most, |_| None);
+    let reaped = kill_all();
+    if let Watched::Exceeded(limit) = ended {
+        return Ok(Report::Exceeded(limit));
+    }
+    let status = reaped.find(pid).or(ended.status()).ok_or("its end went unnoticed")?;
     Ok(last_words(&socket).unwrap_or_else(|| end(status)))
 }
 
@@ -176,7 +181,12 @@ impl Watched {
 
 /// Waits until the command ends or uses too much, or until the worker closes its end. `exceeded` is told how
 /// many processes lay dead until this look.
-fn watch(worker: &UnixStream, leader: Pid, mut exceeded: impl FnMut(usize) -> Option<Limit>) -> Watched {
+fn watch(
+    worker: &UnixStream,
+    leader: Pid,
+    most_processes: u64,
+    mut exceeded: impl FnMut(usize) -> Option<Limit>,
+) -> Watched {
     let process = pidfd_open(leader, PidfdFlags::empty()).ok();
     loop {
         let mut sources = vec![PollFd::new(worker, PollFlags::IN)];
@@ -190,7 +200,8 @@ fn watch(worker: &UnixStream, leader: Pid, mut exceeded: impl FnMut(usize) -> Op
         };
         let reaped = reap();
         if let Some(status) = reaped.find(leader) {
-            return Watched::Ended(status);
+            let crowd = usage::crowd(reaped.statuses.len(), most_processes);
+            return crowd.map_or(Watched::Ended(status), Watched::Exceeded);
         }
         if is_worker_gone {
             return Watched::Alone;

@@ -42,8 +42,7 @@ impl Watch {
     pub(super) fn exceeded(&mut self, reaped: usize) -> Option<Limit> {
         let me = getpid().as_raw_pid();
         let tree = tree::descendants(me);
-        let there = tree.len().saturating_add(reaped) as u64;
-        if there > self.limits.processes.saturating_add(OWN_PROCESSES) {
+        if is_crowd(&tree, reaped, self.limits.processes) {
             return Some(Limit::Processes);
         }
         if let Some(limit) = self.group.as_deref().and_then(cgroup::exceeded) {
@@ -77,6 +76,16 @@ impl Watch {
         self.next_count = Instant::now() + COUNT_AGAIN;
         has
     }
+}
+
+/// The same of processes alone, for the moment in which a command has ended: of a fork bomb even the first shell
+/// may have been refused a process.
+pub(super) fn crowd(reaped: usize, most: u64) -> Option<Limit> {
+    is_crowd(&tree::descendants(getpid().as_raw_pid()), reaped, most).then_some(Limit::Processes)
+}
+
+fn is_crowd(tree: &[Stat], reaped: usize, most: u64) -> bool {
+    tree.len().saturating_add(reaped) as u64 > most.saturating_add(OWN_PROCESSES)
 }
 
 /// Of the processors: what has ended is in the time of whoever reaped it, of this process in the end.
