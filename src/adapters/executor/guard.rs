@@ -139,7 +139,8 @@ fn init(command: Command, outside: &UnixStream) -> Result<Report, String> {
     let (socket, pid) = start_launcher().map_err(failed("no launcher"))?;
     orders::send(&socket, &Order::Launch { command, guard: getpid().as_raw_pid() })
         .map_err(failed("its launcher died"))?;
-    let ended = watch(outside, pid, most, |_| None);
+    // It reaps what the guard outside would count.
+    let ended = watch(outside, pid, most, |dead| usage::crowd(dead, most));
     let reaped = kill_all();
     if let Watched::Exceeded(limit) = ended {
         return Ok(Report::Exceeded(limit));
