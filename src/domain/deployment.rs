@@ -410,7 +410,7 @@ impl Deployment {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use time::Duration;
 
@@ -418,7 +418,8 @@ mod tests {
         OffsetDateTime::UNIX_EPOCH + Duration::days(20_000)
     }
 
-    fn queued() -> Deployment {
+    /// With ids that no other has.
+    pub(crate) fn queued() -> Deployment {
         let mut rng = rand::rng();
         Deployment {
             id: DeploymentId::new(now(), &mut rng),

@@ -1,6 +1,7 @@
 //! From http to https: visitors who come without TLS are sent on, and those who come by TLS may be told to
 //! stay with it (HSTS, RFC 6797).
 
+use crate::edge::certificates::CHALLENGE_FOLDER;
 use crate::edge::pipeline::MAX_TARGET_BYTES;
 use crate::edge::reply::{Manner, Reply};
 use crate::edge::request::{Method, Request};
@@ -9,8 +10,6 @@ use bytes::Bytes;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-/// What certificate authorities ask for by http (RFC 8555, 8.3).
-const OF_ACME: &str = "/.well-known/acme-challenge/";
 const PORT: u16 = 443;
 
 /// How the connections of one listener stand to TLS.
@@ -49,7 +48,7 @@ impl Https {
 fn redirect(request: &Request<'_>, port: u16) -> Option<Reply> {
     let target = request.target;
     let is_site_s =
-        target.starts_with('/') && target.len() <= MAX_TARGET_BYTES && !target.starts_with(OF_ACME);
+        target.starts_with('/') && target.len() <= MAX_TARGET_BYTES && !target.starts_with(CHALLENGE_FOLDER);
     if !is_site_s || request.method == Method::Refused {
         return None;
     }

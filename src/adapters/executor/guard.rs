@@ -105,7 +105,9 @@ fn guard(command: Command, worker: &UnixStream) -> Result<Report, String> {
         leader.signal(Signal::KILL);
     }
     let group = group.as_ref().map(Path::new);
-    group.inspect(|group| cgroup::kill(group));
+    if let Some(group) = group {
+        cgroup::kill(group);
+    }
     let reaped = kill_all();
     // Nobody listens when the worker is dead.
     let _ = orders::send(worker, &Report::Used(watched.in_the_end()));

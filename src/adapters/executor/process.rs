@@ -179,8 +179,12 @@ async fn run(
     let Some(mut command) = Command::of(&job, hold, user) else {
         return Err(ExecutorError::Failed("it names no program".to_owned()));
     };
-    let groups = place.groups.clone();
-    let group = groups.map(|groups| groups.make(&job)).transpose().map_err(failed("its control group"))?;
+    let group = place
+        .groups
+        .as_ref()
+        .map(|groups| groups.make(&job))
+        .transpose()
+        .map_err(failed("its control group"))?;
     command.group = group.as_ref().map(|group| group.path.clone().into_os_string());
     let order = orders::line(&Order::Guard(command)).map_err(failed("its order"))?;
     if stop.is_cancelled() {

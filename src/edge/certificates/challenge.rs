@@ -18,8 +18,8 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What stands before the token in the address of the document.
-const FOLDER: &str = "/.well-known/acme-challenge/";
+/// What stands before the token in the address of the document (RFC 8555, 8.3).
+pub const CHALLENGE_FOLDER: &str = "/.well-known/acme-challenge/";
 /// The protocol of handshakes that ask for a proof.
 pub const ACME_TLS: &[u8] = b"acme-tls/1";
 /// A proof that is asked for again within so long is not looked for again.
@@ -80,7 +80,7 @@ impl Challenges {
 
 /// The token of a request for a document, where the address is one.
 pub fn token_in(path: &str) -> Option<&str> {
-    let token = path.strip_prefix(FOLDER)?;
+    let token = path.strip_prefix(CHALLENGE_FOLDER)?;
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     ((1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(is_token)).then_some(token)
 }

@@ -16,7 +16,7 @@ mod record;
 mod renewal;
 mod store;
 
-pub use challenge::{ACME_TLS, token_in};
+pub use challenge::{ACME_TLS, CHALLENGE_FOLDER, token_in};
 
 use crate::domain::certificate::{CertificateName, is_certifiable};
 use crate::domain::host::Hostname;

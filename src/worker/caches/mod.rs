@@ -274,42 +274,11 @@ fn copy_tree(from: &Path, into: &Path, is_wanted: impl Fn(&OsStr) -> bool) -> io
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::deployment::{BuildOptions, SourceRequest, State};
-    use crate::domain::id::{DeploymentId, ProjectId, UserId};
-    use crate::domain::project::ProjectName;
-    use crate::domain::repo::RepoUrl;
-    use crate::domain::settings::{BuildSettings, Variables};
-    use time::OffsetDateTime;
+    use crate::domain::deployment::BuildOptions;
+    use crate::domain::deployment::tests::queued;
 
     fn deployment(target: Target) -> Deployment {
-        let (now, mut rng) = (OffsetDateTime::UNIX_EPOCH, rand::rng());
-        Deployment {
-            id: DeploymentId::new(now, &mut rng),
-            account: UserId::new(now, &mut rng),
-            project: ProjectId::new(now, &mut rng),
-            project_name: ProjectName::parse("site").unwrap(),
-            seq: 1,
-            revision: 0,
-            attempt: 1,
-            losses: 0,
-            target,
-            source: SourceRequest {
-                repo_url: RepoUrl::parse("https://example.com/site.git").unwrap(),
-                reference: None,
-                git_token: None,
-            },
-            settings: BuildSettings::default(),
-            env: Variables::default(),
-            options: BuildOptions::default(),
-            commit: None,
-            state: State::Queued,
-            cancel_requested: false,
-            reused: false,
-            fingerprint: None,
-            created_at: now,
-            started_at: None,
-            steps: Vec::new(),
-        }
+        Deployment { target, ..queued() }
     }
 
     fn commit(branch: &str) -> Commit {
