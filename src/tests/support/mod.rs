@@ -7,6 +7,7 @@ pub mod collector;
 pub mod database;
 pub mod fault_proxy;
 pub mod fleet;
+pub mod free_port;
 pub mod git;
 pub mod gv;
 pub mod mirror;

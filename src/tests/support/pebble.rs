@@ -4,7 +4,7 @@
 //!
 //! Start with [`Pebble::start`].
 
-use super::name_server::free_port;
+use super::free_port::free_port;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

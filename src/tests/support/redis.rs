@@ -3,11 +3,12 @@
 //!
 //! Start with [`RedisServer::start`].
 
+use super::free_port::free_port;
 use gv::adapters::cache::redis::Redis;
 use gv::ports::cache::Cache;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -32,7 +33,7 @@ impl RedisServer {
 
     /// One that is not there yet.
     pub fn absent() -> Self {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let port = free_port();
         Self { port, folder: tempfile::tempdir().unwrap(), process: None }
     }
 

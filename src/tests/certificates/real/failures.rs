@@ -1,7 +1,7 @@
 //! What goes wrong, and that nobody hammers an authority because of it.
 
 use super::fleet::Fleet;
-use crate::support::name_server::free_port;
+use crate::support::free_port::free_port;
 use crate::support::process::Settings;
 use std::time::Duration;
 

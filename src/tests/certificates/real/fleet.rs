@@ -1,7 +1,8 @@
 //! Edges above one storage, and who they get certificates from. The authority looks for proofs of hosts
 //! at the second edge alone, so that a visitor of the first shows that any edge can answer for another.
 
-use crate::support::name_server::{NameServer, free_port};
+use crate::support::free_port::free_port;
+use crate::support::name_server::NameServer;
 use crate::support::pebble::{Pebble, World};
 use crate::support::process::{Process, Settings, command};
 use crate::support::services::Services;
