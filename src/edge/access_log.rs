@@ -19,9 +19,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Buffers that wait to be written out; each is about [`FULL`].
-const WAITING: usize = 64;
-/// A buffer of so many bytes is given away.
-const FULL: usize = 64 * 1024;
+const WAITING: usize = 16;
+/// A buffer of so many bytes is given away: a wake of the thread that writes, and a write, cost the same for any.
+const FULL: usize = 256 * 1024;
 /// Of one text that a visitor sent, in bytes.
 const MAX_TEXT: usize = 512;
 /// Fields of a request that are told, and as what.

@@ -24,6 +24,7 @@ class Case:
     status: int = 200
     accepted_coding: str | None = None
     is_tls: bool = False
+    is_http2: bool = False
 
 
 CASES = {
@@ -36,6 +37,8 @@ CASES = {
     "image": Case("/image.png", "image.png"),
     "tls_page": Case("/", is_tls=True),
     "tls_image": Case("/image.png", "image.png", is_tls=True),
+    "h2_page": Case("/", is_tls=True, is_http2=True),
+    "h2_image": Case("/image.png", "image.png", is_tls=True, is_http2=True),
 }
 DECODERS = {"br": ["brotli", "-dc"], "gzip": ["gzip", "-dc"], "zstd": ["zstd", "-dcq"]}
 
@@ -79,9 +82,11 @@ def prepare(name, server, folder, targets):
             lengths = [_check(connection, case, fields, file.read_bytes())]
     # Not the address: some TLS libraries refuse to be called by one.
     port = address.split(":")[1]
-    url = f"https://{sites.DOMAIN}:{port}" if case.is_tls else f"http://{address}"
+    url = (f"https://{sites.DOMAIN}:{port}" if case.is_tls else f"http://{address}") + (case.path or "/")
+    if case.is_http2:
+        _check_http2(url, fields, file.read_bytes())
     return Prepared(
-        name, case, url + (case.path or "/"), fields, targets[name] if case.path is None else None,
+        name, case, url, fields, targets[name] if case.path is None else None,
         min(lengths), max(lengths) + MOST_FIELDS_BYTES)
 
 
@@ -117,6 +122,15 @@ def _check(connection, case, fields, expected):
     if len(body) != len(expected) or hashlib.sha256(body).digest() != hashlib.sha256(expected).digest():
         raise Unfit(f"{where} has {len(body)} bytes that are not the file's {len(expected)}")
     return len(sent)
+
+
+def _check_http2(url, fields, expected):
+    """The same bytes by HTTP/2."""
+    asked = {":authority": fields["Host"]} | {name: value for name, value in fields.items() if name != "Host"}
+    command = ["nghttp", "--no-verify-peer", *(f"--header={name}: {value}" for name, value in asked.items()), url]
+    got = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=TIMEOUT_S, check=False)
+    if got.returncode or hashlib.sha256(got.stdout).digest() != hashlib.sha256(expected).digest():
+        raise Unfit(f"by HTTP/2 {url} has {len(got.stdout)} bytes that are not the file's {len(expected)}")
 
 
 def _condition(connection, path, fields):

@@ -1,4 +1,4 @@
-"""Asking: as fast as the server answers (wrk), and at a fixed rate (oha).
+"""Asking: as fast as the server answers (wrk, and h2load for HTTP/2), and at a fixed rate (oha).
 
 A sample is only one when nothing went wrong in it: `Dropped` says what did.
 """
@@ -6,8 +6,10 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import resource
 import subprocess
+import tempfile
 import time
 
 from . import processes
@@ -15,6 +17,17 @@ from . import processes
 SCRIPT = pathlib.Path(__file__).resolve().parent.parent / "conf" / "wrk.lua"
 # An access log is written behind the answers: how long it has for it.
 LOG_S = 3
+# Requests under way on a connection of HTTP/2, as of a browser that loads a page.
+STREAMS = 8
+
+
+# Of what h2load says at its end.
+HTTP2_FIGURES = {
+    "done": r" (\d+) done",
+    "broken": r" (\d+) errored",
+    "refused": r" (\d+) 4xx",
+    "sent": r"traffic: \S+ \((\d+)\) total",
+}
 
 
 class Dropped(Exception):
@@ -41,8 +54,10 @@ class Sample:
 
 
 def ask(settings, prepared, seconds, seed):
-    """Runs wrk. The same `seed` asks for many targets in the same order. Returns its figures: requests,
+    """Runs wrk or h2load. The same `seed` asks for many targets in the same order. Returns its figures: requests,
     microseconds, bytes, socket errors, error statuses, p50 and p99 in microseconds."""
+    if prepared.case.is_http2:
+        return _ask_by_http2(settings, prepared, seconds)
     threads = settings.load_cpu_count()
     command = [*settings.on_load(), "wrk", f"-t{threads}", f"-c{settings.connections}", f"-d{seconds}s", "-s", SCRIPT]
     for name, value in prepared.fields.items():
@@ -57,6 +72,25 @@ def ask(settings, prepared, seconds, seed):
         if line.startswith("RESULT "):
             return [int(word) for word in line.split()[1:]]
     raise Dropped(f"wrk failed: {ran.stdout.strip()}")
+
+
+def _ask_by_http2(settings, prepared, seconds):
+    threads = settings.load_cpu_count()
+    with tempfile.NamedTemporaryFile() as log:
+        command = [
+            *settings.on_load(), "h2load", f"--threads={threads}", f"--clients={settings.connections}",
+            f"--max-concurrent-streams={STREAMS}", f"--duration={seconds}", f"--log-file={log.name}"]
+        for name, value in prepared.fields.items():
+            command.append(f"--header={':authority' if name == 'Host' else name}: {value}")
+        ran = subprocess.run(
+            [*command, prepared.url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        # A line for each request: when it began, its status, and how long it took, in microseconds.
+        took = sorted(int(line.split()[2]) for line in log)
+    found = {name: re.search(pattern, ran.stdout) for name, pattern in HTTP2_FIGURES.items()}
+    if ran.returncode or not took or not all(found.values()):
+        raise Dropped(f"h2load failed: {ran.stdout.strip()}")
+    done, broken, refused, sent = (int(found[name][1]) for name in ("done", "broken", "refused", "sent"))
+    return [done, seconds * 1_000_000, sent, broken, refused, took[len(took) // 2], took[len(took) * 99 // 100]]
 
 
 def measure(settings, server, prepared, round_):
@@ -92,8 +126,8 @@ def _expect_right(prepared, connections, requests, sent, broken, refused):
     if refused != expected:
         raise Dropped(f"{refused} of {requests} were error statuses, not {expected}")
     least = prepared.least_bytes * requests
-    # Each connection may have been cut within an answer, at the end.
-    most = prepared.most_bytes * (requests + connections)
+    # Each connection may have been cut within an answer, at the end, or within as many as were under way.
+    most = prepared.most_bytes * (requests + connections * (STREAMS if prepared.case.is_http2 else 1))
     if not least <= sent <= most:
         raise Dropped(f"{sent / requests:.0f} bytes an answer, not {prepared.least_bytes} to {prepared.most_bytes}")
 

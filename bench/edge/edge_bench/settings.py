@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
-PACKAGES = "nginx-light libnginx-mod-http-brotli-static caddy wrk brotli zstd openssl"
+PACKAGES = "nginx-light libnginx-mod-http-brotli-static caddy wrk nghttp2-client brotli zstd openssl"
 
 
 class Settings:
@@ -29,7 +29,7 @@ class Settings:
         self.pages = number("PAGES", 2000)
         self.hosts = number("HOSTS", 1000)
         self.servers = words("SERVERS", "nginx caddy gv")
-        self.cases = words("CASES", "page js_br n304 n404 pages hosts image tls_page tls_image")
+        self.cases = words("CASES", "page js_br n304 n404 pages hosts image tls_page tls_image h2_page h2_image")
         self.rate_cases = words("RATE_CASES", "page js_br tls_page")
         cpus = sorted(os.sched_getaffinity(0))
         self.is_pinned = number("PIN", len(cpus) > 1) == 1
