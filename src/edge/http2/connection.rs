@@ -4,6 +4,7 @@ use crate::edge::front::connection::{Desk, HEAD_DEADLINE, KEEP_ALIVE};
 use crate::edge::front::head::MAX_HEAD;
 use crate::edge::front::waiting::{Ended, Waiting};
 use crate::edge::front::{Outgoing, Rewound};
+use crate::edge::http2::gathered::{Gathered, Release, gather};
 use crate::edge::http2::stream::{Host, answer};
 use crate::edge::http2::{MAX_BUFFERED, MAX_STREAMS};
 use bytes::Bytes;
@@ -12,7 +13,9 @@ use futures_util::stream::FuturesUnordered;
 use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
 use http::Request;
+use std::future::{Future as _, poll_fn};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -35,8 +38,13 @@ enum Next {
 /// Serves a connection that is to speak HTTP/2 to its end.
 pub async fn serve<S: AsyncRead + Outgoing>(stream: S, desk: Rc<Desk>, client: Option<IpAddr>) {
     let mut waiting = Waiting::new(Arc::clone(&desk.stopping));
-    let shaking = builder().handshake::<_, Bytes>(Rewound::new(Bytes::new(), stream));
-    let Ok(Ok(mut connection)) = tokio::time::timeout(HEAD_DEADLINE, shaking).await else { return };
+    let (gathered, release) = gather(Rewound::new(Bytes::new(), stream));
+    let mut handshake = pin!(builder().handshake::<_, Bytes>(gathered));
+    let shaking = poll_fn(|context| {
+        let shaken = handshake.as_mut().poll(context).map(Result::ok);
+        let_go(&release, context).map_or(shaken, |_| Poll::Ready(None))
+    });
+    let Ok(Some(mut connection)) = tokio::time::timeout(HEAD_DEADLINE, shaking).await else { return };
     let host = Rc::new(Host::new(desk, client));
     let mut answers = FuturesUnordered::new();
     let (mut idle_since, mut is_ending) = (Instant::now(), false);
@@ -55,7 +63,12 @@ pub async fn serve<S: AsyncRead + Outgoing>(stream: S, desk: Rc<Desk>, client: O
                 if was_busy && answers.is_empty() {
                     return Poll::Ready(Next::Idle);
                 }
-                poll_connection(&mut connection, context, answers.len() < MAX_STREAMS)
+                let next = poll_connection(&mut connection, context, answers.len() < MAX_STREAMS);
+                if let Poll::Ready(Next::Asked(..)) = next {
+                    // Its answer may be ready at once.
+                    return next;
+                }
+                let_go(&release, context).map_or(next, Poll::Ready)
             },
         );
         match next.await {
@@ -88,7 +101,7 @@ fn builder() -> Builder {
 /// With no room for another request the connection goes on all the same: clients give up requests, take
 /// answers, and leave.
 fn poll_connection<S: AsyncRead + Outgoing>(
-    connection: &mut Connection<Rewound<S>, Bytes>,
+    connection: &mut Connection<Gathered<Rewound<S>>, Bytes>,
     context: &mut Context<'_>,
     has_room: bool,
 ) -> Poll<Next> {
@@ -100,4 +113,12 @@ fn poll_connection<S: AsyncRead + Outgoing>(
         // h2 has told the client what was wrong.
         Some(Err(_)) | None => Next::Closed,
     })
+}
+
+/// What was gathered goes out. `Some`: it cannot.
+fn let_go<S: AsyncRead + Outgoing>(release: &Release<Rewound<S>>, context: &mut Context<'_>) -> Option<Next> {
+    match release.poll(context) {
+        Poll::Ready(Err(_)) => Some(Next::Closed),
+        Poll::Ready(Ok(())) | Poll::Pending => None,
+    }
 }

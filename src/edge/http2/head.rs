@@ -4,12 +4,13 @@
 use crate::edge::front::head::MAX_FIELDS;
 use crate::edge::pages::{BAD_REQUEST, Page, TOO_MANY_FIELDS};
 use crate::edge::reply::{Reply, cache_status};
-use crate::edge::request::{Method, Request};
+use crate::edge::request::{Method, Request, in_ascii, is_target};
 use crate::edge::site_host::parse;
 use http::header::{COOKIE, HOST};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
 use httparse::Header;
+use std::borrow::Cow;
 
 /// What belongs to a connection of HTTP/1.1 alone (RFC 9113, 8.2.2).
 const OF_CONNECTION: [&str; 5] =
@@ -37,8 +38,13 @@ pub fn bring_into_form(head: &mut Parts) -> Result<(), Page> {
     if head.headers.len() > MAX_FIELDS {
         return Err(TOO_MANY_FIELDS);
     }
-    let is_plain = |target: &str| target.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_plain(target(head)) { Ok(()) } else { Err(BAD_REQUEST) }
+    if !is_target(target(head)) {
+        return Err(BAD_REQUEST);
+    }
+    if let Cow::Owned(ascii) = in_ascii(target(head)) {
+        head.uri = Uri::try_from(ascii).map_err(|_| BAD_REQUEST)?;
+    }
+    Ok(())
 }
 
 pub fn fields(head: &Parts) -> Vec<Header<'_>> {

@@ -4,9 +4,10 @@
 //! What one connection can take is bounded: [`MAX_STREAMS`] requests at a time, of which
 //! [`MAX_LOADS`] ask more than memory, and [`MAX_BUFFERED`] bytes of each that wait to be written. What h2
 //! bounds by itself is told in `docs/routing.md`. Start with [`connection`]; [`head`] reads requests and
-//! writes heads of answers, [`stream`] is one request with its answer.
+//! writes heads of answers, [`stream`] is one request with its answer, [`gathered`] writes many together.
 
 pub mod connection;
+mod gathered;
 mod head;
 mod stream;
 
