@@ -12,6 +12,7 @@ pub mod certificate;
 pub mod coding;
 pub mod deployment;
 pub mod digest;
+pub mod failure;
 pub mod host;
 pub mod http;
 pub mod id;

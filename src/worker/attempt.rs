@@ -3,7 +3,8 @@
 
 use crate::app::lease::{AdvanceError, Interruption, Lease, LeaseControl};
 use crate::app::logs::{LogWriter, of_operator};
-use crate::domain::deployment::{Deployment, Failure, FailureCode, StateName, StepName};
+use crate::domain::deployment::{Deployment, StateName, StepName};
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::DeploymentId;
 use crate::domain::trace::TraceContext;
 use crate::ports::traces::{Span, SpanKind};

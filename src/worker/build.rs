@@ -3,7 +3,8 @@
 //! Start with [`Build::run`].
 
 use crate::app::logs::LogWriter;
-use crate::domain::deployment::{FailureCode, StepName};
+use crate::domain::deployment::StepName;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::DeploymentId;
 use crate::domain::log::LogStream;
 use crate::ports::executor::{Executor, Exit, Job, JobLimits, Limit, OutputLine};

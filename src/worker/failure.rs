@@ -2,7 +2,8 @@
 //! that a person can act on. Start with [`Halt`].
 
 use crate::app::lease::AdvanceError;
-use crate::domain::deployment::{Deployment, Failure, FailureCode};
+use crate::domain::deployment::Deployment;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::routing::sources::Refused;
 use crate::ports::error::StoreError;
 use crate::ports::executor::ExecutorError;

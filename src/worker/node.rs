@@ -3,7 +3,7 @@
 //!
 //! Ranges are read as npm reads them. Start with [`choose`].
 
-use crate::domain::deployment::{Failure, FailureCode};
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::settings::NodeVersion;
 use crate::worker::declared::Said;
 use crate::worker::inside::{Inside, join, upwards};

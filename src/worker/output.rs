@@ -2,7 +2,7 @@
 //!
 //! Start with [`find`].
 
-use crate::domain::deployment::{Failure, FailureCode};
+use crate::domain::failure::{Failure, FailureCode};
 use crate::worker::collect::Origin;
 use crate::worker::inside::{Inside, join, kind};
 use crate::worker::plan::{Output, Plan};

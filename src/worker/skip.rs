@@ -3,8 +3,8 @@
 //!
 //! Start with [`SkipRules::new`].
 
-use crate::domain::deployment::{Failure, FailureCode};
 use crate::domain::digest::{Digest, Digester};
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::settings::CommandLine;
 use crate::worker::declared::Said;
 use globset::{Glob, GlobSet, GlobSetBuilder};

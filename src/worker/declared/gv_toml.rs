@@ -19,7 +19,7 @@
 //! [`read`].
 
 use super::{Declared, GV_TOML, environment, invalid, said};
-use crate::domain::deployment::Failure;
+use crate::domain::failure::Failure;
 use crate::domain::settings::{CommandLine, NodeVersion, RelativeDir, Variables};
 use crate::worker::inside::{Inside, join};
 use crate::worker::presets::presets;

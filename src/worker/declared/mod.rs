@@ -8,7 +8,8 @@ mod gv_toml;
 mod netlify;
 mod vercel;
 
-use crate::domain::deployment::{Failure, FailureCode, Target};
+use crate::domain::deployment::Target;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::routing::dialect::Dialect;
 use crate::domain::routing::sources::{NETLIFY_TOML, VERCEL_JSON};
 use crate::domain::settings::{BuildSettings, CommandLine, NodeVersion, RelativeDir, Variables};

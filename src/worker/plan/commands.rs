@@ -1,7 +1,7 @@
 //! What is run: the commands that install a project's packages, then the one that builds it.
 
 use super::{Command, CommandKind, Planner};
-use crate::domain::deployment::{Failure, FailureCode};
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::settings::CommandLine;
 use crate::worker::declared::Said;
 use crate::worker::inside::join;

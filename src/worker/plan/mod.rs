@@ -6,7 +6,8 @@
 mod commands;
 mod output;
 
-use crate::domain::deployment::{Failure, FailureCode, Target};
+use crate::domain::deployment::Target;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::settings::{BuildSettings, CommandLine, Variables};
 use crate::worker::declared::{self, Declared, SETTINGS, Said};
 use crate::worker::inside::Inside;

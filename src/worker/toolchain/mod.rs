@@ -9,7 +9,8 @@ mod machine;
 pub use machine::Machine;
 
 use crate::app::logs::LogWriter;
-use crate::domain::deployment::{FailureCode, StepName};
+use crate::domain::deployment::StepName;
+use crate::domain::failure::FailureCode;
 use crate::ports::tools::{Brought, ToolName, Tools, ToolsError, Wanted};
 use crate::worker::failure::{Halt, Step};
 use crate::worker::node::NodeChoice;

@@ -29,7 +29,8 @@ mod contracts {
         seconds, submit, take,
     };
     use futures_util::future::join_all;
-    use gv::domain::deployment::{Deployment, Failure, FailureCode, SourceRequest, State, StateName, Target};
+    use gv::domain::deployment::{Deployment, SourceRequest, State, StateName, Target};
+    use gv::domain::failure::{Failure, FailureCode};
     use gv::domain::host::HostKind;
     use gv::domain::project::Project;
     use gv::domain::repo::{GitRef, RepoUrl};

@@ -24,7 +24,8 @@ mod contracts {
         ANY, LONG, OVER, account, advance, commit, deployment, now, ready, submit, take,
     };
     use futures_util::future::join_all;
-    use gv::domain::deployment::{Deployment, Failure, FailureCode, State, StateName};
+    use gv::domain::deployment::{Deployment, State, StateName};
+    use gv::domain::failure::{Failure, FailureCode};
     use gv::domain::id::DeploymentId;
     use gv::ports::database::Database;
     use gv::ports::deployments::{Backlog, Claim, Renewal};

@@ -20,7 +20,8 @@ mod contracts {
         ANY, LONG, OVER, account, advance, commit, deployment, digest, now, submit, take,
     };
     use futures_util::future::join_all;
-    use gv::domain::deployment::{Deployment, FailureCode, SourceRequest, State, Target};
+    use gv::domain::deployment::{Deployment, SourceRequest, State, Target};
+    use gv::domain::failure::FailureCode;
     use gv::domain::id::DeploymentId;
     use gv::domain::project::Project;
     use gv::domain::repo::GitRef;
