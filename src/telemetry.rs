@@ -32,7 +32,7 @@ pub fn start_logging(log: &Log) -> anyhow::Result<()> {
 
 /// Libraries that warn of every broken connection, or of whatever a stranger sends: those above them say what
 /// it means, once.
-const NOISY: &[&str] = &["fred", "h2"];
+const NOISY: &[&str] = &["actix_http", "fred", "h2"];
 
 /// Unless they are asked for by name.
 fn with_quiet_clients(filter: EnvFilter, asked: &str) -> anyhow::Result<EnvFilter> {

@@ -2,7 +2,7 @@
 //! whether the front answers it or actix-web.
 
 use crate::edge::pages::{BAD_REQUEST, Page, TOO_LONG, TOO_MANY_FIELDS};
-use crate::edge::request::{Method, Request};
+use crate::edge::request::{Method, Request, is_target};
 use httparse::{Error, Header, Status};
 use std::mem::MaybeUninit;
 
@@ -61,9 +61,12 @@ pub fn read<'r>(bytes: &'r [u8], room: &'r mut FieldRoom<'r>) -> Head<'r> {
         }
     }
     let is_ordinary = version == 1 && method != Method::Refused && target.starts_with('/');
-    // actix-web reads targets as RFC 3986 has them.
-    if !is_ordinary || !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+    // actix-web cuts fragments off.
+    if !is_ordinary || target.contains('#') {
         return Head::Unusual;
+    }
+    if !is_target(target) {
+        return Head::Malformed(BAD_REQUEST);
     }
     let request = Request { method, method_name, target, authority: None, fields };
     Head::Whole { request, len, closes }
@@ -113,6 +116,7 @@ mod tests {
             ("GET / HTTP/1.1\nHost: a\n\n", "Get / 1 false "),
             ("BREW / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n", "Other / 1 false "),
             ("GET / HTTP/1.1\r\nHost: a\r\n", "partial"),
+            ("GET /\u{e9}?\u{e9}={`} HTTP/1.1\r\nHost: a\r\n\r\n", "Get /\u{e9}?\u{e9}={`} 1 false "),
             ("", "partial"),
         ] {
             assert_eq!(seen(text), expected, "{text}");
@@ -149,6 +153,10 @@ mod tests {
             ("GET / HTTP/1.1\r\nA : b\r\n\r\n", "400"),
             ("GET / HTTP/1.1\r\nA: b\0\r\n\r\n", "400"),
             ("GET  / HTTP/1.1\r\n\r\n", "400"),
+            ("GET /<b> HTTP/1.1\r\n\r\n", "400"),
+            ("GET /` HTTP/1.1\r\n\r\n", "400"),
+            ("GET /?a=\"b\" HTTP/1.1\r\n\r\n", "400"),
+            ("GET /?<b> HTTP/1.1\r\n\r\n", "400"),
             ("\0\0\0", "400"),
             (&many, "431"),
             (&large, "431"),

@@ -9,6 +9,7 @@ async fn site() -> Running {
         ("docs/index.html", b"docs"),
         ("evil.example/index.html", b"x"),
         ("a b.txt", b"space"),
+        ("\u{fc}.txt", b"umlaut"),
     ])
     .await;
     edge
@@ -40,6 +41,10 @@ async fn malformed_paths_are_400_and_no_path_leaves_the_site() {
         ("/index.html%00.txt", 400),
         ("/%0d%0aSet-Cookie:a=b", 400),
         ("/%ff%fe", 400),
+        ("/\u{fc}.txt", 200),
+        ("/%c3%bc.txt?q=\u{e9}", 200),
+        ("/docs?q=<b>", 400),
+        ("/docs/`", 400),
         ("*", 400),
     ] {
         assert_eq!(edge.get(path).await.status, status, "{}", &path[..path.len().min(60)]);
@@ -54,6 +59,7 @@ async fn no_redirect_leaves_the_site() {
         ("///evil.example?q=//x", "/evil.example/?q=//x"),
         ("/.//evil.example", "/evil.example/"),
         ("/docs?a=%0d%0ab", "/docs/?a=%0d%0ab"),
+        ("/docs?a=\u{e9}", "/docs/?a=%C3%A9"),
     ] {
         let answer = edge.get(path).await;
         assert_eq!((answer.status, answer.field("location")), (308, location), "{path}");
