@@ -13,9 +13,12 @@ use crate::ports::error::StoreError;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use std::fmt;
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::{fmt, io};
 
 #[async_trait]
 pub trait Blobs: Send + Sync {
@@ -147,12 +150,31 @@ pub enum Body {
     /// A regular file that nobody writes to any more, with its length in bytes; another length at
     /// the time of reading is an error.
     File {
-        path: PathBuf,
+        file: Arc<dyn OpenFile>,
         len: u64,
     },
 }
 
+/// Opens a file when its bytes are needed, so that many may wait for their turn.
+pub trait OpenFile: fmt::Debug + Send + Sync {
+    /// For reading. Blocks. What it opens may be of another kind than a regular file: whoever reads looks.
+    fn open(&self) -> io::Result<File>;
+}
+
+/// A path that gv made itself: no link is followed at its end, and a FIFO is not waited for.
+impl OpenFile for PathBuf {
+    fn open(&self) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(rustix::fs::open(self, flags, Mode::empty())?.into())
+    }
+}
+
 impl Body {
+    /// The file at a path that gv made itself.
+    pub fn file(path: impl Into<PathBuf>, len: u64) -> Self {
+        Self::File { file: Arc::new(path.into()), len }
+    }
+
     pub fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,

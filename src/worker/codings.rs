@@ -21,7 +21,6 @@ use crate::worker::upload::{amount, batches, files_of, put_all};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -65,10 +64,9 @@ pub async fn known(app: &App, deployment: &Deployment) -> ByDigest {
     coded.map(|(_, entry)| (entry.digest, entry.codings)).collect()
 }
 
-/// The folder of a site, beneath the source that it lies in.
+/// The folder of a site, and whose files these are.
 pub struct Place {
-    pub source: PathBuf,
-    pub folder: String,
+    pub folder: Arc<Inside>,
     pub origin: Origin,
 }
 
@@ -194,14 +192,6 @@ impl Raw {
 
 /// Blocks. A file that cannot be read has no codings.
 fn encode_all(batch: &[Raw], place: &Place, effort: Effort, stop: &CancellationToken) -> Vec<Made> {
-    let folder = Inside::open(&place.source).and_then(|source| Ok(source.folder(&place.folder)?));
-    let folder = match folder {
-        Ok(folder) => folder,
-        Err(error) => {
-            tracing::warn!(%error, "the site's folder could not be opened to compress its files");
-            return Vec::new();
-        }
-    };
     let processors = std::thread::available_parallelism().map_or(2, usize::from);
     // A thread costs as much as a handful of small files.
     let threads = processors.min(8).min(batch.len().div_ceil(4)).max(1);
@@ -212,7 +202,7 @@ fn encode_all(batch: &[Raw], place: &Place, effort: Effort, stop: &CancellationT
             if stop.is_cancelled() {
                 break;
             }
-            if let Some(bytes) = raw.read(&folder) {
+            if let Some(bytes) = raw.read(&place.folder) {
                 let (codings, bytes) = encode(&bytes, effort, stop);
                 made.push(Made { digest: raw.digest, size: raw.size, codings, bytes });
             }
@@ -232,17 +222,14 @@ fn encode_all(batch: &[Raw], place: &Place, effort: Effort, stop: &CancellationT
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn raw(path: &str, bytes: &[u8]) -> Raw {
         Raw { path: path.to_owned(), size: bytes.len() as u64, digest: Digest::of(bytes), bytes: None }
     }
 
-    fn place(folder: &tempfile::TempDir) -> Place {
-        Place { source: folder.path().to_owned(), folder: "site".into(), origin: Origin::Repository }
-    }
-
-    fn encoded(batch: &[Raw], folder: &tempfile::TempDir) -> Vec<Made> {
-        let place = place(folder);
+    fn encoded(batch: &[Raw], folder: &Path) -> Vec<Made> {
+        let place = Place { folder: Arc::new(Inside::open(folder).unwrap()), origin: Origin::Repository };
         encode_all(batch, &place, Effort::of(place.origin, 0), &CancellationToken::new())
     }
 
@@ -262,21 +249,14 @@ mod tests {
     #[test]
     fn a_file_that_is_not_what_was_digested_is_not_coded() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("site")).unwrap();
         let text = "words and words, ".repeat(200);
-        std::fs::write(folder.path().join("site/same"), &text).unwrap();
-        std::fs::write(folder.path().join("site/other"), text.replace("words", "wards")).unwrap();
-        std::fs::write(folder.path().join("site/short"), "words").unwrap();
+        std::fs::write(folder.path().join("same"), &text).unwrap();
+        std::fs::write(folder.path().join("other"), text.replace("words", "wards")).unwrap();
+        std::fs::write(folder.path().join("short"), "words").unwrap();
         let batch = ["same", "other", "short", "gone"].map(|name| raw(name, text.as_bytes()));
-        let made = encoded(&batch, &folder);
+        let made = encoded(&batch, folder.path());
         assert_eq!(made.len(), 1);
         assert_eq!((made[0].digest, made[0].codings.iter().count()), (Digest::of(text.as_bytes()), 3));
-    }
-
-    #[test]
-    fn a_folder_that_is_gone_costs_the_codings_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(encoded(&[raw("a", b"a")], &folder).is_empty());
     }
 
     #[test]

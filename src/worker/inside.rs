@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 /// What of a project's own text files is looked at: none that matters is longer.
 pub const TEXT_BYTES: u64 = 2 * 1024 * 1024;
@@ -35,14 +36,18 @@ impl Inside {
     pub fn resolve(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = if path.is_empty() { "." } else { path };
         let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        // The kernel gives up with `AGAIN` when something is renamed meanwhile.
-        for _ in 0..8 {
-            match rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
-                Err(Errno::AGAIN) => {}
+        let open = || rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), how);
+        // The kernel gives up with `AGAIN` on a path with `..` when anything is renamed meanwhile, on the whole
+        // machine: other builds may be busy at it.
+        for pause in
+            std::iter::repeat_n(Duration::ZERO, 8).chain((0..9).map(|nth| Duration::from_millis(1 << nth)))
+        {
+            match open() {
+                Err(Errno::AGAIN) => std::thread::sleep(pause),
                 done => return done,
             }
         }
-        Err(Errno::AGAIN)
+        open()
     }
 
     /// What `path` leads to, links followed.

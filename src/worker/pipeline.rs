@@ -7,7 +7,8 @@
 use crate::app::App;
 use crate::app::lease::{Interruption, Lease};
 use crate::app::logs::LogWriter;
-use crate::domain::deployment::{Deployment, FailureCode, InvalidTransition, StepName};
+use crate::domain::deployment::{Deployment, InvalidTransition, StepName};
+use crate::domain::failure::FailureCode;
 use crate::domain::manifest::Manifest;
 use crate::domain::repo::Commit;
 use crate::domain::routing::compile::Settings;
@@ -55,7 +56,7 @@ pub(super) struct Packing {
 
 /// What is to be published.
 struct Built {
-    site: Site,
+    place: Place,
     files: Vec<CollectedFile>,
     rules: Rules,
 }
@@ -262,7 +263,8 @@ impl Pipeline<'_> {
             self.log.say(StepName::Build, note.to_string());
         }
         let mut collecting = span.part("collect");
-        let files = self.collect(repository, &site).await.inspect_err(|_| collecting.fail(UNFINISHED))?;
+        let (files, folder) =
+            self.collect(repository, &site).await.inspect_err(|_| collecting.fail(UNFINISHED))?;
         collecting.note("gv.files", files.len() as u64);
         drop(collecting);
         if files.is_empty() {
@@ -277,7 +279,8 @@ impl Pipeline<'_> {
                 "Warning: there is no index.html in what is published: the start page will be a 404.",
             );
         }
-        Ok((Built { site, files, rules: rules.rules }, packing, cache))
+        let place = Place { folder: Arc::new(folder), origin: site.origin };
+        Ok((Built { place, files, rules: rules.rules }, packing, cache))
     }
 
     /// The present moment by the file system's clock, which is what files are dated with.
@@ -287,10 +290,11 @@ impl Pipeline<'_> {
         Ok(Moment::of_change(&rustix::fs::stat(&marker)?))
     }
 
-    async fn collect(&self, repository: Inside, site: &Site) -> Step<Vec<CollectedFile>> {
+    /// The files, and the folder that they were found in.
+    async fn collect(&self, repository: Inside, site: &Site) -> Step<(Vec<CollectedFile>, Inside)> {
         let (folder, origin, limits) = (site.folder.clone(), site.origin, self.worker.settings.collect);
         let stop = self.lease.stop().clone();
-        let collecting = move || -> Step<Vec<CollectedFile>> {
+        let collecting = move || -> Step<(Vec<CollectedFile>, Inside)> {
             let folder = repository.folder(&folder).map_err(|error| {
                 tracing::debug!(%error, folder, "the output folder cannot be opened");
                 Halt::failed(
@@ -298,7 +302,7 @@ impl Pipeline<'_> {
                     format!("{folder} is not a folder inside the repository: a link that leads out of it?"),
                 )
             })?;
-            Ok(collect(&folder, origin, limits, &stop)?)
+            Ok((collect(&folder, origin, limits, &stop)?, folder))
         };
         tokio::task::spawn_blocking(collecting).await.map_err(Halt::internal)?
     }
@@ -310,7 +314,7 @@ impl Pipeline<'_> {
         built: Built,
         packing: Packing,
     ) -> Step<Manifest> {
-        let Built { site, files, rules } = built;
+        let Built { place, files, rules } = built;
         // A worker that slept past its lease finds its build done: it stores nothing of it.
         if self.lease.interruption().is_some() {
             return Err(Halt::Interrupted);
@@ -318,13 +322,10 @@ impl Pipeline<'_> {
         let (app, log, now) = (self.app().clone(), self.log, self.app().clock.now());
         let deployment = self.lease.deployment().clone();
         let stop = self.lease.stop().clone();
-        let folder = self.workspace.source().join(&site.folder);
-        let archive = self.workspace.archive();
-        let place =
-            Place { source: self.workspace.source(), folder: site.folder.clone(), origin: site.origin };
+        let (archive, origin) = (self.workspace.archive(), place.origin);
         let storing = async {
             tokio::try_join!(
-                Box::pin(store_site((&app, log, &deployment), &files, (&folder, place), &stop)),
+                Box::pin(store_site((&app, log, &deployment), &files, place, &stop)),
                 store_source(&app, &deployment, packing, &archive),
             )
         };
@@ -339,7 +340,7 @@ impl Pipeline<'_> {
         }
         let (codings, ()) = stored.ok_or(Halt::Interrupted)??;
         let spa_fallback = plan.framework.and_then(|framework| framework.spa_fallback.as_deref());
-        let spa_fallback = spa_fallback.filter(|_| site.origin == Origin::Build);
+        let spa_fallback = spa_fallback.filter(|_| origin == Origin::Build);
         let manifest = upload::manifest(&deployment, (&files, &codings), spa_fallback, rules).ok();
         let fits = |manifest: &Manifest| manifest.encode().len() as u64 <= Manifest::MAX_BYTES;
         let manifest = manifest.filter(fits).ok_or_else(|| {
@@ -391,15 +392,15 @@ impl Pipeline<'_> {
 async fn store_site(
     (app, log, deployment): (&App, &LogWriter, &Deployment),
     files: &[CollectedFile],
-    (folder, place): (&Path, Place),
+    place: Place,
     stop: &CancellationToken,
 ) -> Step<ByDigest> {
     let (missing, known) =
         tokio::join!(upload::missing(app, deployment, files), codings::known(app, deployment));
     let missing = missing.map_err(Halt::storage)?;
-    let whose = (app, log, deployment);
+    let (whose, folder) = ((app, log, deployment), Arc::clone(&place.folder));
     let stored = tokio::try_join!(
-        upload::store_files(whose, files, &missing, folder),
+        upload::store_files(whose, files, &missing, &folder),
         codings::store(whose, files, (&known, &missing), place, stop),
     );
     let ((), codings) = stored.map_err(Halt::storage)?;

@@ -13,14 +13,18 @@ use crate::domain::id::DeploymentId;
 use crate::domain::manifest::{FileTable, Manifest, NewEntry, SitePath, TooLarge};
 use crate::domain::media_type;
 use crate::domain::routing::rules::Rules;
-use crate::ports::blobs::{Blobs, Body, Key};
+use crate::ports::blobs::{Blobs, Body, Key, OpenFile};
 use crate::ports::error::{StoreError, StoreErrorKind};
 use crate::worker::codings::{ByDigest, is_candidate};
 use crate::worker::collect::CollectedFile;
+use crate::worker::inside::Inside;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 /// After so many bytes or objects the log is told how far it is.
 const BATCH_BYTES: u64 = 64 * 1024 * 1024;
@@ -80,12 +84,12 @@ pub async fn missing(
     Ok(missing)
 }
 
-/// Stores the files that are `missing`. `folder` is where they lie.
+/// Stores the files that are `missing`. `folder` is the one that they were collected from.
 pub async fn store_files(
     (app, log, deployment): (&App, &LogWriter, &Deployment),
     files: &[CollectedFile],
     missing: &HashSet<Digest>,
-    folder: &Path,
+    folder: &Arc<Inside>,
 ) -> Result<(), StoreError> {
     let new: HashMap<Key, Body> = files
         .iter()
@@ -124,7 +128,7 @@ pub async fn store_source(
     len: u64,
 ) -> Result<(), StoreError> {
     let key = Key::source(deployment.account, deployment.id);
-    let body = Body::File { path, len };
+    let body = Body::file(path, len);
     patiently(carrying(len), || app.blobs.put(&key, body.clone())).await
 }
 
@@ -179,10 +183,33 @@ pub fn manifest(
     })
 }
 
-fn body(file: &CollectedFile, folder: &Path) -> Body {
+fn body(file: &CollectedFile, folder: &Arc<Inside>) -> Body {
     match &file.bytes {
         Some(bytes) => Body::Bytes(bytes.clone()),
-        None => Body::File { path: folder.join(file.path.as_str()), len: file.size },
+        None => {
+            let published = Published { folder: Arc::clone(folder), path: file.path.clone() };
+            Body::File { file: Arc::new(published), len: file.size }
+        }
+    }
+}
+
+/// A file of a site, beneath the very folder that it was collected from: whatever the build put at that
+/// folder's path, and wherever a link leads, nothing else is read.
+struct Published {
+    folder: Arc<Inside>,
+    path: SitePath,
+}
+
+impl OpenFile for Published {
+    fn open(&self) -> io::Result<File> {
+        let file = self.folder.file(self.path.as_str())?;
+        file.map(|(file, _)| file).ok_or_else(|| io::Error::other("it is not a regular file"))
+    }
+}
+
+impl fmt::Debug for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
     }
 }
 
@@ -229,8 +256,7 @@ mod tests {
     #[test]
     fn objects_are_sent_in_batches_of_bounded_count_and_size() {
         let account = UserId::new(time::OffsetDateTime::UNIX_EPOCH, &mut rand::rng());
-        let object =
-            |len: u64| (Key::blob(account, &Digest::of(b"")), Body::File { path: PathBuf::new(), len });
+        let object = |len: u64| (Key::blob(account, &Digest::of(b"")), Body::file(PathBuf::new(), len));
         let counts = |lens: Vec<u64>| {
             let objects = lens.into_iter().map(object).collect();
             batches(objects, BATCH_OBJECTS, |(_, body)| body.len()).iter().map(Vec::len).collect::<Vec<_>>()

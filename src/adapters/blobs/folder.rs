@@ -13,7 +13,7 @@
 //! Start with [`Folder::write`] and [`Temporary::place`].
 
 use crate::domain::digest::Digest;
-use crate::ports::blobs::{Body, Key};
+use crate::ports::blobs::{Body, Key, OpenFile};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -111,7 +111,7 @@ impl Folder {
         let temporary = Temporary { folder: self, name, placed: false };
         match body {
             Body::Bytes(bytes) => file.write_all(bytes)?,
-            Body::File { path, len } => copy(path, *len, &mut file)?,
+            Body::File { file: from, len } => copy(&**from, *len, &mut file)?,
         }
         rustix::fs::fdatasync(&file)?;
         Ok(temporary)
@@ -293,19 +293,21 @@ fn regular(file: OwnedFd) -> io::Result<(File, u64)> {
 
 /// Copies in the kernel, and shares the blocks where the filesystem can (`copy_file_range`, which
 /// [`io::copy`] uses between files).
-fn copy(from: &Path, len: u64, to: &mut File) -> io::Result<()> {
+fn copy(from: &dyn OpenFile, len: u64, to: &mut File) -> io::Result<()> {
     let unusable = |why: &str| {
-        let text = format!("cannot take the bytes of {}: {why}", from.display());
+        let text = format!("cannot take the bytes of {from:?}: {why}");
         io::Error::new(io::ErrorKind::InvalidInput, text)
     };
-    let source = match rustix::fs::open(from, READ, Mode::empty()) {
+    let source = match from.open() {
         Ok(source) => source,
-        Err(error @ (Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO)) => {
-            return Err(unusable(&error.to_string()));
-        }
-        Err(error) => return Err(error.into()),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO | Errno::XDEV) => {
+                return Err(unusable(&error.to_string()));
+            }
+            _ => return Err(error),
+        },
     };
-    let (source, _) = regular(source).map_err(|error| unusable(&error.to_string()))?;
+    let (source, _) = regular(source.into()).map_err(|error| unusable(&error.to_string()))?;
     // One byte more than there should be, to notice that there is more.
     let copied = io::copy(&mut source.take(len.saturating_add(1)), to)?;
     if copied != len {
@@ -381,7 +383,7 @@ mod tests {
         let secret = outside.join("secret");
         let link = outside.join("link");
         symlink(&secret, &link).unwrap();
-        let takes = |path: &Path, len| folder.write(&Body::File { path: path.to_owned(), len }).is_ok();
+        let takes = |path: &Path, len| folder.write(&Body::file(path, len)).is_ok();
         assert!(takes(&secret, 6));
         assert!(!takes(&secret, 5), "it has grown");
         assert!(!takes(&secret, 7), "it was cut");

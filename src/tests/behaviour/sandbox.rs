@@ -67,6 +67,8 @@ async fn what_lies_outside_cannot_be_published_by_any_trick() {
     for mode in MODES {
         let (stage, folder) = held(mode, Settings::default()).await;
         std::fs::write(folder.path().join("secret"), "hush").unwrap();
+        // Too large to be kept in memory between being gathered and being stored.
+        std::fs::write(folder.path().join("large"), [b'S'; 300_000]).unwrap();
         let secret = folder.path().join("secret").display().to_string();
         for (name, script) in [
             ("absolute", format!("ln -s {secret} dist/x")),
@@ -78,6 +80,14 @@ async fn what_lies_outside_cannot_be_published_by_any_trick() {
             ("root", "ln -s /proc/1/root/etc/hostname dist/x".to_owned()),
             ("output", "rm -r dist; ln -s /etc dist".to_owned()),
             ("workspace", "cd ..; mv source moved; mkdir source; ln -s /etc source/dist".to_owned()),
+            (
+                "swapped",
+                format!(
+                    "mkdir dist/s; head -c 300000 /dev/zero >dist/s/large; cd ..; mv source moved; \
+                     mkdir -p source/dist; ln -s {} source/dist/s",
+                    folder.path().display()
+                ),
+            ),
             ("pipe", "mkfifo dist/x".to_owned()),
             ("socket", "/usr/bin/python3 -c 'import socket; socket.socket(1).bind(\"dist/x\")'".to_owned()),
             ("name", "touch \"$(printf 'dist/\\377')\"".to_owned()),
@@ -90,9 +100,12 @@ async fn what_lies_outside_cannot_be_published_by_any_trick() {
             let host = format!("{name}.localhost");
             if ended["state"] == "ready" {
                 // What was collected is what the build made before it moved the folder away.
-                assert_eq!(name, "workspace", "{mode}: {ended}");
+                assert!(["workspace", "swapped"].contains(&name), "{mode}: {ended}");
                 assert_eq!(stage.gv.page(&host, "/").await.1.trim(), "hi");
                 assert_eq!(stage.gv.page(&host, "/hostname").await.0, 404);
+                if name == "swapped" {
+                    assert_eq!(stage.gv.page(&host, "/s/large").await, (200, "\0".repeat(300_000)));
+                }
                 continue;
             }
             let code = ended["error"]["code"].as_str().unwrap();
@@ -103,6 +116,18 @@ async fn what_lies_outside_cannot_be_published_by_any_trick() {
             assert_eq!(stage.gv.page(&host, "/").await.0, 404, "{name}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_to_a_large_file_inside_is_published_as_the_file() {
+    let (stage, _folder) = held("bubblewrap", Settings::default()).await;
+    // In the order of names the link comes first once, and once the file.
+    let script = "mkdir -p dist/.kept; echo hi >dist/index.html; head -c 300000 /dev/zero >dist/.kept/m; \
+                  cp dist/.kept/m dist/m; echo end >>dist/m; ln -s .kept/m dist/a; ln -s m dist/z";
+    let repository = stage.git.repository("links", &borrowed(&built_by(script))).await;
+    stage.deploy(&repository).await;
+    assert_eq!(stage.gv.page("links.localhost", "/a").await, (200, "\0".repeat(300_000)));
+    assert!(stage.gv.page("links.localhost", "/z").await.1.ends_with("\0end\n"));
 }
 
 /// Five that use up memory, processes, disk, log and time, and one that only builds.

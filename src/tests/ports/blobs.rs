@@ -145,7 +145,7 @@ async fn a_file_is_stored_like_bytes(store: &dyn Blobs) {
     let bytes = varied(300_000);
     std::fs::write(&path, &bytes).unwrap();
     let key = blob_key(&bytes);
-    store.put(&key, Body::File { path: path.clone(), len: 300_000 }).await.unwrap();
+    store.put(&key, Body::file(&path, 300_000)).await.unwrap();
     std::fs::write(&path, "what happens to the file afterwards is nothing to the object").unwrap();
     assert!(read(store, &key).await.unwrap() == bytes);
 }
@@ -156,7 +156,7 @@ async fn a_file_that_changed_its_length_is_refused(store: &dyn Blobs) {
     std::fs::write(&path, "12345").unwrap();
     for len in [0, 4, 6] {
         let key = blob_key(b"12345");
-        assert!(store.put(&key, Body::File { path: path.clone(), len }).await.is_err(), "{len}");
+        assert!(store.put(&key, Body::file(&path, len)).await.is_err(), "{len}");
         assert!(store.get(&key, MAX).await.unwrap().is_none());
     }
 }
@@ -172,7 +172,7 @@ async fn many_objects_are_stored_at_once(store: &dyn Blobs) {
             } else {
                 let path = scratch.path().join(n.to_string());
                 std::fs::write(&path, &text).unwrap();
-                Body::File { path, len: text.len() as u64 }
+                Body::file(path, text.len() as u64)
             };
             (Key::blob(accounts[n % 3 % 2], &Digest::of(text.as_bytes())), body)
         })
@@ -188,7 +188,7 @@ async fn many_objects_are_stored_at_once(store: &dyn Blobs) {
 async fn one_bad_object_fails_its_batch(store: &dyn Blobs) {
     let mut objects: Vec<(Key, Body)> =
         (0..20).map(|n| (blob_key(&[n]), Body::Bytes(vec![n].into()))).collect();
-    objects[7].1 = Body::File { path: "/nonexistent/file".into(), len: 1 };
+    objects[7].1 = Body::file("/nonexistent/file", 1);
     let bad = objects[7].0.clone();
     assert!(store.put_all(objects).await.is_err());
     assert!(store.get(&bad, MAX).await.unwrap().is_none());

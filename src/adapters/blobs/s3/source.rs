@@ -4,15 +4,12 @@
 use super::signature::Payload;
 use crate::ports::blobs::Body;
 use bytes::Bytes;
-use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-/// No link is followed, and a FIFO is not waited for.
-const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 /// Fewer bytes are digested where they are.
 const FEW_BYTES: usize = 32 * 1024;
 
@@ -27,9 +24,9 @@ impl Source {
     pub(super) async fn open(body: Body) -> io::Result<Self> {
         match body {
             Body::Bytes(bytes) => Ok(Self::Bytes(bytes)),
-            Body::File { path, len } => {
+            Body::File { file, len } => {
                 blocking(move || {
-                    let file = File::from(rustix::fs::open(&path, READ, Mode::empty())?);
+                    let file = file.open()?;
                     let about = file.metadata()?;
                     if !about.is_file() {
                         return Err(io::Error::other("it is not a regular file"));
@@ -92,7 +89,7 @@ mod tests {
     use std::path::Path;
 
     async fn open(path: &Path, len: u64) -> io::Result<Source> {
-        Source::open(Body::File { path: path.to_owned(), len }).await
+        Source::open(Body::file(path, len)).await
     }
 
     #[tokio::test]

@@ -161,7 +161,7 @@ mod real {
         let key = blob_key(&bytes);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &bytes).unwrap();
-        let body = || Body::File { path: file.path().to_owned(), len: 400_000 };
+        let body = || Body::file(file.path(), 400_000);
         let proxy = Proxy::start(first(2, "PUT ", Fault::CutRequest)).await;
         let (store, direct) = proxy.connect();
         store.put(&key, body()).await.unwrap();
@@ -185,7 +185,7 @@ mod real {
         let path = scratch.path().join("file");
         let bytes = varied(300_000);
         std::fs::write(&path, &bytes).unwrap();
-        store.put(&blob_key(&bytes), Body::File { path, len: 300_000 }).await.unwrap();
+        store.put(&blob_key(&bytes), Body::file(path, 300_000)).await.unwrap();
         let sha256 = format!("x-amz-content-sha256: {}", Digest::of(&bytes));
         let heads = proxy.seen(&["PUT ", "content-length: 300000\r\n", "content-md5: ", &sha256]);
         assert_eq!(heads.len(), 1, "{:?}", proxy.seen(&[]));
@@ -208,7 +208,7 @@ mod real {
         let bytes = varied(20_000_000);
         std::fs::write(&path, &bytes).unwrap();
         let key = blob_key(&bytes);
-        store.put(&key, Body::File { path, len: 20_000_000 }).await.unwrap();
+        store.put(&key, Body::file(path, 20_000_000)).await.unwrap();
         assert_eq!(proxy.seen(&["partNumber="]).len(), 3 + 2);
         assert_eq!(proxy.seen(&["POST ", "?uploadId="]).len(), 2, "completing it was tried again");
         let opened = direct.open(&key, None).await.unwrap().unwrap();
