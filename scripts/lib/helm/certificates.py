@@ -36,8 +36,10 @@ def told_by_role(all_of):
     both = told(rendered("TLS by ACME and DNS"), "edge")
     assert files.items() <= both.items() and both["GV_EDGE__HTTPS_REDIRECT"] == "false"
     assert both["GV_ACME__DNS_SERVER"] == "ns1.internal:5353" and both["GV_ACME__DNS_WAIT_S"] == "0"
-    api = told(Rendering("hosts", merged(DEFAULT, OPTIONS["TLS everywhere"], {"api": {"tls": {"hosts": ["a.example.org", "b.example.org"]}}})), "api")
-    assert api["GV_API__HOSTS"] == "a.example.org,b.example.org" and api["GV_ACME__DNS_EXEC"] == "/opt/dns hook,--zone"
+    assert "GV_API__PUBLIC_PORT" not in told(rendered("TLS everywhere"), "api")
+    named = {"api": {"tls": {"hosts": ["a.example.org", "b.example.org"]}, "service": {"tlsPort": 8443}}}
+    api = told(Rendering("named", merged(DEFAULT, OPTIONS["TLS everywhere"], named)), "api")
+    assert api["GV_API__PUBLIC_PORT"] == "8443" and api["GV_API__HOSTS"] == "a.example.org,b.example.org" and api["GV_ACME__DNS_EXEC"] == "/opt/dns hook,--zone"
 
 
 @check

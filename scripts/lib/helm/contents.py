@@ -30,7 +30,7 @@ from renderings import (
 
 # Pods are withdrawn before SIGTERM, by preStop. TLS is by the values edge.tls and api.tls.
 TLS = {f"edge.{key}" for key in ("tls_listen", "tls_cert", "tls_key", "https_redirect", "hsts_max_age_s")}
-TLS |= {f"api.{key}" for key in ("tls_listen", "tls_cert", "tls_key", "hosts", "https_redirect", "hsts_max_age_s")}
+TLS |= {f"api.{key}" for key in ("tls_listen", "tls_cert", "tls_key", "hosts", "https_redirect", "public_port", "hsts_max_age_s")}
 CHART_SETS = TLS | {"data_dir", "api.listen", "edge.listen", "ops.listen", "ops.withdraw_s", "worker.dir", "worker.tools_dir", "worker.cache_dir"}
 SECRET_KEYS = {"acme.dns_key", "acme.eab_key", "database.url", "queue.url", "cache.url", "blobs.access_key", "blobs.secret_key", "auth.signing_keys", "secrets.keys", "telemetry.otlp_headers"}
 
@@ -233,7 +233,7 @@ def by_gv(all_of):
             made = {one["metadata"]["name"]: one["stringData"] for one in rendering.of("Secret")}
             for role in ROLES:
                 env = env_of(rendering.one("Deployment", role)["spec"]["template"])
-                # gv is told by config/gv.toml which keys it knows; see certificates.py.
+                # A gv that does not know the key, by its own config/gv.toml, refuses it.
                 if role == "api" and speaks_tls(rendering, role) and "api.tls_listen" not in known:
                     continue
                 secrets = {name: entry["value"] for name, entry in env.items()

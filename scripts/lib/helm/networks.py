@@ -25,7 +25,7 @@ def is_public(peer):
 
 @check
 def network(all_of):
-    """each role may call what the design's table lists: the edge cache and blobs, an authority where it gets certificates; no build a cluster's address"""
+    """each role may call what the design's table lists, and an authority where it gets certificates; no build a cluster's address"""
     for rendering in all_of:
         if not rendering.values.get("networkPolicy", {}).get("enabled", True):
             assert not rendering.of("NetworkPolicy")
@@ -84,7 +84,7 @@ def called_by(all_of):
 
 @check
 def ways_in(all_of):
-    """api.<domain> and <domain> lead to the api, *.<domain> to the edge, by Ingress and by Gateway alike, but to nobody who speaks TLS himself"""
+    """api.<domain> and <domain> lead to the api, *.<domain> to the edge, by Ingress and by Gateway; to nobody who speaks TLS itself"""
     for rendering in all_of:
         domain, leads = rendering.values["config"]["domain"], {}
         for ingress in rendering.of("Ingress"):

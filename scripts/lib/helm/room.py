@@ -55,10 +55,11 @@ def no_room(all_of):
     refused(merged(DEFAULT, {"config": {"worker": {"concurrency": 50}}}), "worker.dataVolume.size:", "worker.resources.limits.memory:")
     refused(merged(SMALL, {"worker": {"dataVolume": {"size": "9000M"}}}), "worker.dataVolume.size: 9000M")
     # Nothing kept takes no room; nor does what is on another volume.
-    Rendering("little", merged(DEFAULT, {"config": {"worker": {"caches_mb": 0, "tools_mb": 0}}, "worker": {"dataVolume": {"size": "12Gi"}}}))
-    Rendering("elsewhere", merged(DEFAULT, {"worker": {
-        "dataVolume": {"size": "12Gi"}, "extraVolumes": [{"name": "more", "persistentVolumeClaim": {"claimName": "more"}}],
-        "extraVolumeMounts": [{"name": "more", "mountPath": f"/var/lib/gv/{folder}", "subPath": folder} for folder in ["caches", "tools"]]}}))
+    little = {"dataVolume": {"size": "12Gi"}}
+    Rendering("little", merged(DEFAULT, {"config": {"worker": {"caches_mb": 0, "tools_mb": 0}}, "worker": little}))
+    Rendering("elsewhere", merged(DEFAULT, {"worker": little | {
+        "extraVolumes": [{"name": "more", "persistentVolumeClaim": {"claimName": "more"}}], "extraVolumeMounts": [
+            {"name": "more", "mountPath": f"/var/lib/gv/{folder}", "subPath": folder} for folder in ["caches", "tools"]]}}))
 
 
 @check

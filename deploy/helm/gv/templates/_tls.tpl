@@ -33,6 +33,11 @@ yes
 {{- with $tls.hosts -}}
 {{- $_ := set $keys "hosts" . -}}
 {{- end -}}
+{{- $port := (index $root.Values $role).service.tlsPort -}}
+{{- /* The edge's is config.edge.public_port, which the other roles make addresses of. */ -}}
+{{- if and (eq $role "api") (ne (int $port) 443) -}}
+{{- $_ := set $keys "public_port" $port -}}
+{{- end -}}
 {{- $sections := dict $role $keys -}}
 {{- if include "gv.hasAcme" . -}}
 {{- $_ := set $sections "acme" $root.Values.config.acme -}}
