@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import helm_python as helm
+import yaml
 
 from renderings import (
     CHART,
@@ -24,15 +25,14 @@ from renderings import (
     component_of,
     env_of,
     merged,
+    speaks_tls,
 )
 
-# TLS ends before the pods, at the ingress, whose certificates are not the edges' to get. Pods are withdrawn
-# before SIGTERM, by preStop.
-ACME = {f"acme.{key}" for key in (
-    "enabled", "directory", "email", "terms_agreed", "root_ca", "eab_key_id", "eab_key", "challenges", "on_demand", "orders_per_hour",
-    "dns_provider", "dns_server", "dns_zone", "dns_key_name", "dns_key", "dns_algorithm", "dns_exec", "dns_wait_s")}
-CHART_SETS = ACME | {"data_dir", "api.listen", "edge.listen", "edge.tls_listen", "edge.tls_cert", "edge.tls_key", "edge.https_redirect", "edge.hsts_max_age_s", "ops.listen", "ops.withdraw_s", "worker.dir", "worker.tools_dir", "worker.cache_dir"}
-SECRET_KEYS = {"database.url", "queue.url", "cache.url", "blobs.access_key", "blobs.secret_key", "auth.signing_keys", "secrets.keys", "telemetry.otlp_headers"}
+# Pods are withdrawn before SIGTERM, by preStop. TLS is by the values edge.tls and api.tls.
+TLS = {f"edge.{key}" for key in ("tls_listen", "tls_cert", "tls_key", "https_redirect", "hsts_max_age_s")}
+TLS |= {f"api.{key}" for key in ("tls_listen", "tls_cert", "tls_key", "hosts", "https_redirect", "public_port", "hsts_max_age_s")}
+CHART_SETS = TLS | {"data_dir", "api.listen", "edge.listen", "ops.listen", "ops.withdraw_s", "worker.dir", "worker.tools_dir", "worker.cache_dir"}
+SECRET_KEYS = {"acme.dns_key", "acme.eab_key", "database.url", "queue.url", "cache.url", "blobs.access_key", "blobs.secret_key", "auth.signing_keys", "secrets.keys", "telemetry.otlp_headers"}
 
 
 @check
@@ -172,6 +172,20 @@ def dashboard(all_of):
 
 
 @check
+def scaled_from_nought(all_of):
+    """what KEDA asks is what promtool tries out in deploy/prometheus/rules.test.yaml, without a worker too"""
+    tests = yaml.safe_load(Path("deploy/prometheus/rules.test.yaml").read_text())["tests"]
+    tried = {one["expr"] for test in tests for one in test.get("promql_expr_test", [])}
+    for rendering in all_of:
+        for scaled in rendering.of("ScaledObject"):
+            [trigger] = scaled["spec"]["triggers"]
+            if trigger["type"] == "prometheus":
+                assert trigger["metadata"]["query"] in tried, trigger["metadata"]["query"]
+            else:
+                assert scaled["spec"]["minReplicaCount"] > 0
+
+
+@check
 def notes(all_of):
     """the notes name the addresses, the certificate and the first account"""
     for rendering in all_of:
@@ -213,12 +227,17 @@ def run_gv(rendering, folder, *arguments, **environment):
 @check_with_gv
 def by_gv(all_of):
     """gv itself accepts each role's configuration and secrets, as the pods have them"""
+    known = flat(tomllib.loads(Path("config/gv.toml").read_text()))
     with tempfile.TemporaryDirectory() as folder:
         for rendering in all_of:
             made = {one["metadata"]["name"]: one["stringData"] for one in rendering.of("Secret")}
             for role in ROLES:
                 env = env_of(rendering.one("Deployment", role)["spec"]["template"])
-                secrets = {}
+                # A gv that does not know the key, by its own config/gv.toml, refuses it.
+                if role == "api" and speaks_tls(rendering, role) and "api.tls_listen" not in known:
+                    continue
+                secrets = {name: entry["value"] for name, entry in env.items()
+                           if name.startswith("GV_") and name != "GV_CONFIG" and "value" in entry}
                 for name, entry in env.items():
                     ref = entry.get("valueFrom", {}).get("secretKeyRef")
                     if ref and ref["name"] in made:

@@ -125,6 +125,15 @@ def wrong_values(all_of):
         ({"config": {"auth": {"registration": "maybe"}}}, "/config/auth/registration"),
         ({"config": {"database": {"url": "postgres://x"}}}, "/config", "'database'"),
         ({"config": {"ops": {"listen": "0.0.0.0:1"}}}, "/config", "'ops'"),
+        ({"config": {"acme": {"dns_key": "secret"}}}, "/config/acme", "'dns_key'"),
+        ({"config": {"acme": {"directory": "http://ca.internal/dir"}}}, "/config/acme/directory"),
+        ({"config": {"acme": {"challenges": ["dns-01"]}}}, "/config/acme/challenges/0"),
+        ({"config": {"acme": {"dns_exec": ["/dns", "a,b"]}}}, "/config/acme/dns_exec/1"),
+        ({"config": {"edge": {"tls_listen": "0.0.0.0:443"}}}, "/config/edge", "'tls_listen'"),
+        ({"config": {"edge": {"disk_dir": "pages"}}}, "/config/edge/disk_dir"),
+        ({"edge": {"tls": {"secret": "wildcard"}}}, "/edge/tls", "'secret'"),
+        ({"edge": {"tls": {"hstsMaxAgeSeconds": -1}}}, "/edge/tls/hstsMaxAgeSeconds"),
+        ({"worker": {"tls": {"enabled": True}}}, "/worker", "'tls'"),
         ({"config": {"domain": "https://example.com"}}, "/config/domain"),
         ({"config": {"domain": "Example.com"}}, "/config/domain"),
         ({"config": {"blobs": {"url": "https://s3.example.com/x"}}}, "/config/blobs/url"),
@@ -171,6 +180,8 @@ def missing_values(all_of):
         ({"edge": {"terminationGracePeriodSeconds": 10}}, "edge.terminationGracePeriodSeconds:"),
         ({"api": {"autoscaling": {"enabled": True, "minReplicas": 11}}}, "api.autoscaling.maxReplicas:"),
         ({"worker": {"autoscaling": {"enabled": True}}}, "worker.autoscaling.keda.prometheus.serverAddress:"),
+        ({"worker": {"autoscaling": {"enabled": True, "minReplicas": 0, "keda": {"trigger": "rabbitmq"}}}},
+         "worker.autoscaling.minReplicas:"),
     ]:
         refused(merged(DEFAULT, wrong), word)
     refused(merged(SMALL, {"secret": {"existingSecret": "mine"}}), "secret.existingSecret:")

@@ -11,6 +11,8 @@ import engine  # noqa: F401
 import pods  # noqa: F401
 import networks  # noqa: F401
 import contents  # noqa: F401
+import certificates  # noqa: F401
+import room  # noqa: F401
 import cluster  # noqa: F401
 
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from renderings import check, component_of, label_of, merged, selects, values_file
+from renderings import check, component_of, gets_certificates, label_of, merged, selects, speaks_tls, values_file
 
 PRIVATE = [ipaddress.ip_network(n) for n in [
     "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7",
@@ -25,7 +25,7 @@ def is_public(peer):
 
 @check
 def network(all_of):
-    """each role may call what the design's table lists: the edge cache and blobs; no build a cluster's address"""
+    """each role may call what the design's table lists, and an authority where it gets certificates; no build a cluster's address"""
     for rendering in all_of:
         if not rendering.values.get("networkPolicy", {}).get("enabled", True):
             assert not rendering.of("NetworkPolicy")
@@ -43,6 +43,9 @@ def network(all_of):
             assert dns["to"] == values["networkPolicy"]["dns"]["to"] and {p["port"] for p in dns["ports"]} == {53}
             rules = [rule for rule in rules if rule not in values["networkPolicy"]["extraEgress"][role]]
             expected = SPEAKS[role].split() + ["public"] * (role == "worker")
+            if gets_certificates(rendering, role):
+                by_dns = rendering.values["config"]["acme"].get("dns_provider") == "rfc2136"
+                expected += ["authority"] + ["dnsServer"] * by_dns
             assert len(rules) == len(expected), f"{rendering.name}: {role} has {len(rules)} ways out"
             for rule, service in zip(rules, expected):
                 where, ports = f"{rendering.name}: {role} to {service}", [p["port"] for p in rule["ports"]]
@@ -56,7 +59,7 @@ def network(all_of):
                 elif named.get("to"):
                     assert rule["to"] == named["to"] and ports == named["ports"], where
                 else:
-                    assert service in ("blobs", "public") and all(is_public(peer) for peer in rule["to"]), where
+                    assert service in ("blobs", "public", "authority") and all(is_public(peer) for peer in rule["to"]), where
                     assert set(ports) <= {80, 443}, where
 
 
@@ -81,7 +84,7 @@ def called_by(all_of):
 
 @check
 def ways_in(all_of):
-    """api.<domain> and <domain> lead to the api, *.<domain> to the edge, by Ingress and by Gateway alike"""
+    """api.<domain> and <domain> lead to the api, *.<domain> to the edge, by Ingress and by Gateway; to nobody who speaks TLS itself"""
     for rendering in all_of:
         domain, leads = rendering.values["config"]["domain"], {}
         for ingress in rendering.of("Ingress"):
@@ -96,6 +99,8 @@ def ways_in(all_of):
                         leads[host] = backend["name"].split("-")[-1]
         if leads:
             assert leads.pop(None, "edge") == "edge"
-            assert leads == {f"api.{domain}": "api", domain: "api", f"*.{domain}": "edge"}, f"{rendering.name}: {leads}"
+            expected = {f"api.{domain}": "api", domain: "api", f"*.{domain}": "edge"}
+            expected = {host: role for host, role in expected.items() if not speaks_tls(rendering, role)}
+            assert leads == expected, f"{rendering.name}: {leads}"
             ways = rendering.of("Ingress") and rendering.of("HTTPRoute")
             assert not ways

@@ -3,7 +3,7 @@
 import itertools
 import json
 
-from renderings import ROLES, check, component_of, env_of, label_of, selects
+from renderings import ROLES, check, component_of, env_of, gets_certificates, label_of, selects
 
 
 @check
@@ -46,7 +46,7 @@ def no_token(all_of):
 
 @check
 def secrets_by_role(all_of):
-    """each role sees the secrets of the services that it speaks to, and no others"""
+    """each role sees the secrets of the services that it speaks to, and of the certificates that it gets; no others"""
     blobs = {"GV_BLOBS__ACCESS_KEY", "GV_BLOBS__SECRET_KEY"}
     sees = {
         "api": {"GV_DATABASE__URL", "GV_QUEUE__URL", "GV_CACHE__URL", "GV_SECRETS__KEYS", "GV_AUTH__SIGNING_KEYS"} | blobs,
@@ -61,8 +61,16 @@ def secrets_by_role(all_of):
             if role not in sees:
                 continue
             refs = {name: entry["valueFrom"]["secretKeyRef"] for name, entry in env_of(pod).items() if "valueFrom" in entry}
-            assert set(refs) == sees[role], f"{rendering.name}: {role} sees {sorted(refs)}"
-            assert not any("secret" in volume for volume in pod["spec"]["volumes"]), role
+            more = set()
+            if gets_certificates(rendering, role):
+                acme = rendering.values["config"]["acme"]
+                more = {"GV_SECRETS__KEYS"}
+                more |= {"GV_ACME__DNS_KEY"} if acme.get("dns_provider") == "rfc2136" else set()
+                more |= {"GV_ACME__EAB_KEY"} if acme.get("eab_key_id") else set()
+            assert set(refs) == sees[role] | more, f"{rendering.name}: {role} sees {sorted(refs)}"
+            mounted = [volume["secret"]["secretName"] for volume in pod["spec"]["volumes"] if "secret" in volume]
+            named = rendering.values.get(role, {}).get("tls", {}).get("secretName")
+            assert mounted == ([named] if named else []), f"{rendering.name}: {role} has {mounted}"
             for name, ref in refs.items():
                 assert ref["key"] == name
                 if rendering.values.get("secret", {}).get("existingSecret"):
@@ -71,7 +79,8 @@ def secrets_by_role(all_of):
                     assert made[ref["name"]][name], f"{rendering.name}: {ref['name']} has no {name}"
         for owner, pod in rendering.pods():
             # A value may only come by reference: objects of pods are read by more people than secrets.
-            assert "pw@" not in json.dumps(pod) and "gvk1." not in json.dumps(pod), label_of(owner)
+            text = json.dumps(pod)
+            assert not any(secret in text for secret in ["pw@", "gvk1.", "gvs1.", "c2VjcmV0"]), label_of(owner)
 
 
 @check

@@ -54,6 +54,8 @@ DEFAULT = merged(REQUIRED, ADDRESSES, {
 })
 SMALL = merged(values_file("values-small.yaml"), REQUIRED)
 MANAGED = merged(values_file("values-managed.yaml"), {"image": REQUIRED["image"]})
+ACME = {"enabled": True, "terms_agreed": True, "email": "operator@example.com", "directory": "letsencrypt-staging",
+        "challenges": ["http-01", "tls-alpn-01"], "orders_per_hour": 100}
 OPTIONS = {
     "existing secret": {"secret": {"existingSecret": "mine", "values": {
         key: "" for key in ["databaseUrl", "queueUrl", "cacheUrl", "blobsAccessKey", "blobsSecretKey"]}}},
@@ -73,9 +75,9 @@ OPTIONS = {
     "autoscaling by cpu": merged({role: {"autoscaling": {"enabled": True, "memoryPercent": 80}} for role in ROLES},
                                  {"worker": {"autoscaling": {"kind": "cpu"}}}),
     "autoscaling by an external metric": {"worker": {"autoscaling": {"enabled": True, "kind": "external"}}},
-    "KEDA by Prometheus": {"worker": {"autoscaling": {"enabled": True, "keda": {
+    "KEDA by Prometheus": {"worker": {"autoscaling": {"enabled": True, "minReplicas": 0, "keda": {
         "prometheus": {"serverAddress": "http://prometheus.monitoring:9090"}}}}},
-    "KEDA by RabbitMQ": {"worker": {"autoscaling": {"enabled": True, "minReplicas": 0, "keda": {
+    "KEDA by RabbitMQ": {"worker": {"autoscaling": {"enabled": True, "keda": {
         "trigger": "rabbitmq"}}}},
     "monitoring": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
                    "dashboard": {"enabled": True}},
@@ -85,6 +87,26 @@ OPTIONS = {
             "blobs": {"to": [{"ipBlock": {"cidr": "10.20.3.0/24"}}], "ports": [9000]},
             "public": {"clusterCidrs": ["203.0.113.0/24", "2001:db8::/32"]}},
         "extraEgress": {"worker": [{"to": [{"ipBlock": {"cidr": "10.9.8.7/32"}}]}]}}},
+    "TLS by files": {"edge": {"tls": {"enabled": True, "secretName": "wildcard", "hstsMaxAgeSeconds": 3600},
+                              "service": {"type": "LoadBalancer"}},
+                     "networkPolicy": {"ingressFrom": [{"podSelector": {}}]}},
+    "TLS by ACME": {"edge": {"tls": {"enabled": True}, "service": {"type": "LoadBalancer"}},
+                    "ingress": {"enabled": True}, "config": {"acme": ACME}},
+    "TLS by ACME and DNS": {
+        "edge": {"tls": {"enabled": True, "secretName": "others", "redirectHttp": False}, "service": {"tlsPort": 8443}},
+        "gateway": {"enabled": True, "parentRefs": [{"name": "public"}]},
+        "config": {"acme": ACME | {
+            "directory": "https://ca.internal:14000/dir", "root_ca": "/etc/ssl/extra/ca.pem", "eab_key_id": "me",
+            "on_demand": "none", "dns_provider": "rfc2136", "dns_server": "ns1.internal:5353", "dns_zone": "example.com",
+            "dns_key_name": "gv", "dns_algorithm": "hmac-sha512", "dns_wait_s": 0}},
+        "secret": {"values": {"acmeDnsKey": "c2VjcmV0", "acmeEabKey": "c2VjcmV0"}},
+        "networkPolicy": {"egress": {
+            "authority": {"to": [{"ipBlock": {"cidr": "10.20.4.0/24"}}], "ports": [14000]},
+            "dnsServer": {"to": [{"ipBlock": {"cidr": "10.20.5.0/24"}}], "ports": [5353]}}}},
+    "TLS everywhere": {role: {"tls": {"enabled": True}, "service": {"type": "LoadBalancer"}} for role in ["api", "edge"]}
+    | {"config": {"acme": ACME | {"on_demand": "all", "dns_provider": "exec", "dns_exec": ["/opt/dns hook", "--zone"]}}},
+    "a disk for edges": {"config": {"edge": {"disk_dir": "/var/lib/gv/pages", "disk_mb": 1536}},
+                         "edge": {"dataVolume": {"size": "2Gi"}}},
     "no disruption budgets": {role: {"podDisruptionBudget": {"enabled": False}} for role in ROLES},
     "migration by a job": {"migrate": {"mode": "job"}},
     "migration by hand": {"migrate": {"mode": "off"}},
@@ -93,7 +115,7 @@ OPTIONS = {
         "nodeSelector": {"pool": "gv"}, "tolerations": [{"operator": "Exists"}],
         "affinity": {"nodeAffinity": {}}, "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
         "podLabels": {"a": "b"}, "podAnnotations": {"c": "d"}, "serviceAccountAnnotations": {"e": "f"},
-        "dataVolume": {"size": "1Gi", "storageClassName": "fast"},
+        "dataVolume": {"size": "30Gi", "storageClassName": "fast"},
         "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
         "extraEnvFrom": [{"secretRef": {"name": "more"}}],
         "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
@@ -103,7 +125,7 @@ OPTIONS = {
 RENDERINGS = {"default": DEFAULT, "small": SMALL, "managed": MANAGED}
 RENDERINGS |= {f"default, {name}": merged(DEFAULT, option) for name, option in OPTIONS.items()}
 RENDERINGS |= {f"small, {name}": merged(SMALL, OPTIONS[name])
-               for name in ["names", "KEDA by RabbitMQ", "no network policies", "everything of a pod"]}
+               for name in ["names", "KEDA by RabbitMQ", "no network policies", "everything of a pod", "TLS by ACME"]}
 
 
 class Rendering:
@@ -138,6 +160,14 @@ def component_of(one):
 
 def label_of(one):
     return f"{one['kind']} {one['metadata']['name']}"
+
+
+def speaks_tls(rendering, role):
+    return rendering.values.get(role, {}).get("tls", {}).get("enabled", False)
+
+
+def gets_certificates(rendering, role):
+    return speaks_tls(rendering, role) and rendering.values["config"].get("acme", {}).get("enabled", False)
 
 
 def selects(selector, labels):

@@ -19,7 +19,8 @@
 # this file: each process gets those of its role alone.
 domain = {{ toRawJson (include "gv.domain" .) }}
 data_dir = "/var/lib/gv"
-{{- range $section, $keys := omit $config "domain" }}
+{{- /* `acme` asks for secrets that few roles have: gv.tlsEnv. */ -}}
+{{- range $section, $keys := omit $config "domain" "acme" }}
 {{- if $keys }}
 
 [{{ $section }}]

@@ -4,6 +4,7 @@ Who may speak to whom: the design's table as rules.
   api      database, queue, blobs, cache
   worker   database, queue, blobs, cache, and the public network (git hosts; its builds)
   edge     blobs, cache
+  edge, api  where they get certificates: the authority, and a DNS server
   migrate  database
 */}}
 
@@ -97,6 +98,24 @@ seaweedfs
 {{- if eq .role "worker" }}
 # git hosts, and what builds fetch
 {{ include "gv.publicNetwork" (dict "root" $root "ports" $policy.egress.public.ports) }}
+{{- end }}
+{{- if include "gv.hasAcme" . }}
+{{- $ways := list "authority" }}
+{{- if eq ($root.Values.config.acme.dns_provider | default "") "rfc2136" }}
+{{- $ways = append $ways "dnsServer" }}
+{{- end }}
+{{- range $ways }}
+{{- $peers := index $policy.egress . }}
+# {{ . }}
+{{- if $peers.to }}
+- to:
+    {{- toYaml $peers.to | nindent 4 }}
+  ports:
+    {{- include "gv.tcp" $peers.ports | nindent 4 }}
+{{- else }}
+{{ include "gv.publicNetwork" (dict "root" $root "ports" $peers.ports) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- with index $policy.extraEgress .role }}
 {{ toYaml . }}

@@ -6,6 +6,10 @@
 {{- $role := .role -}}
 {{- $values := index $root.Values $role -}}
 {{- $component := dict "root" $root "component" $role -}}
+{{- $certificate := "" -}}
+{{- if include "gv.hasTls" . -}}
+{{- $certificate = $values.tls.secretName -}}
+{{- end -}}
 metadata:
   labels:
     {{- include "gv.labels" $component | nindent 4 }}
@@ -78,6 +82,7 @@ spec:
         - name: GV_CONFIG
           value: /etc/gv/gv.toml
         {{- include "gv.secretEnv" (dict "root" $root "role" $role "secret" (include "gv.secretName" $root)) | nindent 8 }}
+        {{- include "gv.tlsEnv" . | nindent 8 }}
         {{- with concat ($root.Values.extraEnv | default list) ($values.extraEnv | default list) }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -89,6 +94,10 @@ spec:
         {{- if ne $role "worker" }}
         - name: http
           containerPort: {{ if eq $role "api" }}8080{{ else }}8000{{ end }}
+        {{- end }}
+        {{- if include "gv.hasTls" . }}
+        - name: https
+          containerPort: 8443
         {{- end }}
         - name: ops
           containerPort: 9090
@@ -124,6 +133,12 @@ spec:
           mountPath: /var/lib/gv
         - name: tmp
           mountPath: /tmp
+        {{- if $certificate }}
+        # The whole folder: a single file of it would stay as it was when the Secret changes.
+        - name: tls
+          mountPath: /etc/gv-tls
+          readOnly: true
+        {{- end }}
         {{- with $values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -152,6 +167,12 @@ spec:
     - name: tmp
       emptyDir:
         sizeLimit: {{ $values.tmpSize }}
+    {{- with $certificate }}
+    - name: tls
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+    {{- end }}
     {{- with $values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

@@ -64,6 +64,11 @@ into the cluster (helm template, Argo CD) each rendering draws new ones: give th
 {{- $sealing = printf "gvs1.%s.%s" (randAlphaNum 8) $seed -}}
 {{- end -}}
 {{- $_ := set $keys "GV_SECRETS__KEYS" $sealing -}}
+{{- range $key, $value := dict "GV_ACME__DNS_KEY" $given.acmeDnsKey "GV_ACME__EAB_KEY" $given.acmeEabKey -}}
+{{- if $value -}}
+{{- $_ := set $keys $key $value -}}
+{{- end -}}
+{{- end -}}
 {{- $_ := set .Values "_secrets" (dict "keys" $keys "services" $passwords) -}}
 {{- end -}}
 {{- end -}}
@@ -73,7 +78,7 @@ into the cluster (helm template, Argo CD) each rendering draws new ones: give th
 {{- .Values.secret.existingSecret | default (include "gv.fullname" .) -}}
 {{- end -}}
 
-{{/* dict role: which keys of the Secret it may see. The table in the design, in environment variables. */}}
+{{/* dict root, role: which keys of the Secret it may see. The table in the design, in environment variables. */}}
 {{- define "gv.keysOf" -}}
 {{- if eq .role "api" -}}
 GV_DATABASE__URL GV_QUEUE__URL GV_CACHE__URL GV_BLOBS__ACCESS_KEY GV_BLOBS__SECRET_KEY GV_SECRETS__KEYS GV_AUTH__SIGNING_KEYS
@@ -83,6 +88,13 @@ GV_DATABASE__URL GV_QUEUE__URL GV_CACHE__URL GV_BLOBS__ACCESS_KEY GV_BLOBS__SECR
 GV_CACHE__URL GV_BLOBS__ACCESS_KEY GV_BLOBS__SECRET_KEY
 {{- else if eq .role "migrate" -}}
 GV_DATABASE__URL
+{{- end -}}
+{{- if include "gv.hasAcme" . -}}
+{{- $acme := .root.Values.config.acme -}}
+{{- /* Certificates' private keys lie in storage, sealed. */ -}}
+{{- if eq .role "edge" }} GV_SECRETS__KEYS{{ end -}}
+{{- if eq ($acme.dns_provider | default "") "rfc2136" }} GV_ACME__DNS_KEY{{ end -}}
+{{- if $acme.eab_key_id }} GV_ACME__EAB_KEY{{ end -}}
 {{- end -}}
 {{- end -}}
 
