@@ -21,7 +21,7 @@ SERVICES = ("postgres", "rabbitmq", "redis", "seaweedfs")
 ROLES = ("api", "worker", "edge")
 PAGE = "<!doctype html><title>from compose</title>"
 # Names what a build must not see, and says so where it does.
-BUILD = 'mkdir -p out && echo built > out/index.html && (cat /secrets/gv.toml > out/stolen.html || true)'
+BUILD = 'mkdir -p out && echo built > out/index.html && (cat /secrets/gv.toml > out/stolen.txt || true)'
 held, failed = [], []
 
 
@@ -91,11 +91,11 @@ def serves(picture, git):
     expect("api.localhost is the API", status == 200 and json.loads(text)["openapi"], f"status {status}")
     site = picture.deploys(f"{git}/site.git", 30)
     expect("a site is deployed", picture.page("site.localhost") == (200, PAGE), site["url"])
-    expect("it says where it is", site["url"] == f"http://site.localhost:{picture.port}")
+    host, _, port = site["url"].removeprefix("http://").partition(":")
+    expect("and has an address of its own", picture.page(host) == (200, PAGE) and port == str(picture.port))
     picture.deploys(f"{git}/built.git", 60)
-    built, stolen = picture.page("built.localhost"), picture.page("built.localhost", "/stolen.html")
-    expect("a build runs, and sees no secret of its worker", built == (200, "built\n") and "gvs1" not in stolen[1],
-           f"stolen.html: status {stolen[0]}")
+    built, stolen = picture.page("built.localhost"), picture.page("built.localhost", "/stolen.txt")
+    expect("a build runs, and sees no secret of its worker", built == (200, "built\n") and stolen == (200, ""))
     expect("a name that nothing goes by is not found", picture.page("nobody.localhost")[0] == 404)
     expect("nor one beyond localhost", picture.page("www.example.com")[0] == 404)
     room = picture.bytes_of("blobs")
@@ -132,18 +132,31 @@ def recovers(picture, git):
                picture.page("site.localhost") == (200, PAGE) and untouched, f"{took:.1f} s")
 
 
+def holds_builds(picture, git):
+    """Without Docker's profile, as hosts of older kernels have it; where users may make namespaces."""
+    restricted = pathlib.Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+    if restricted.exists() and restricted.read_text(encoding="utf-8").strip() == "1":
+        print("     this machine keeps namespaces from users: bubblewrap is not tried")
+        return
+    free = Picture(profile=False, GV_SOURCE__ALLOW=picture.settings["GV_SOURCE__ALLOW"])
+    free.up()
+    free.deploys(f"{git}/built.git", 60, force=True)
+    expect("without Docker's profile bubblewrap holds builds", free.sandbox() == "bubblewrap")
+    picture.up()
+
+
 def survives(picture, git):
     mine, volumes = kept(picture), picture.volumes()
     picture.down()
     expect("down leaves no container, and no volume without a name",
            not containers(f"label=com.docker.compose.project={picture.project}")
            and all(name.startswith(f"{picture.project}_") for name in volumes), f"{len(volumes)} volumes")
-    moved = Picture(picture.project, 8088, **{name: value for name, value in picture.settings.items() if name != "GV_PORT"})
+    moved = Picture(port=8088, profile=picture.profile, GV_SOURCE__ALLOW=picture.settings["GV_SOURCE__ALLOW"])
     moved.up()
     expect("after down and up the secrets are the same", kept(moved) == mine)
     expect("and so are accounts and sites, on another port", moved.client() and moved.page("site.localhost") == (200, PAGE))
     url = moved.deploys(f"{git}/site.git", 30, force=True)["url"]
-    expect("GV_PORT is in the addresses of sites", url == "http://site.localhost:8088", url)
+    expect("GV_PORT is in the addresses of sites", url.endswith(".localhost:8088"), url)
     moved.down("--volumes")
     expect("down --volumes leaves nothing", not picture.volumes())
     return mine
@@ -151,7 +164,7 @@ def survives(picture, git):
 
 def serves_alone(picture, gv, folder, mine):
     """Only what gv stands on, for a gv outside."""
-    picture.up(profile=("--profile", "services"))
+    picture.up(before=("--profile", "services"))
     there = {one["Config"]["Labels"]["com.docker.compose.service"] for one in containers()}
     expect("--profile services brings what gv stands on alone", there == {"secrets", *SERVICES}, ", ".join(sorted(there)))
     others = kept(picture)
@@ -182,12 +195,15 @@ def main(gv):
         repositories(folder / "git")
         server = git_server(folder / "git", "0.0.0.0")
         address = f"{gateway}:{server.server_address[1]}"
-        git, picture = f"http://{address}", Picture(GV_SOURCE__ALLOW=address)
+        # Landlock needs it, within Docker's profile.
+        new = tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (6, 12)
+        git, picture = f"http://{address}", Picture(profile=new, GV_SOURCE__ALLOW=address)
         comes_up(picture)
         serves(picture, git)
         keeps_secrets_apart(picture)
         scales(picture, git)
         recovers(picture, git)
+        holds_builds(picture, git)
         mine = survives(picture, git)
         serves_alone(picture, gv, folder, mine)
         server.shutdown()

@@ -32,21 +32,23 @@ def containers(*filters):
 
 class Picture:
     """One installation of compose.yaml, in the checkout that is the working folder, with `settings`
-    in its user's environment."""
+    in its user's environment. With `profile=False` without Docker's profile for workers, as old kernels need it."""
 
-    def __init__(self, project="gv", port=8000, **settings):
-        self.project, self.port = project, port
+    def __init__(self, project="gv", port=8000, profile=True, **settings):
+        self.project, self.port, self.profile = project, port, profile
         self.settings = {"GV_PORT": str(port)} | settings
-
-    def compose(self, *arguments, **others):
         folder = os.getcwd()
-        return docker("compose", "--project-directory", folder, "--file", f"{folder}/compose.yaml",
-                      "--project-name", self.project, *arguments, **(self.settings | others))
+        files = ["compose.yaml"] if profile else ["compose.yaml", "deploy/compose/bubblewrap.yaml"]
+        self.words = ["compose", "--project-directory", folder, "--project-name", project,
+                      *(word for file in files for word in ("--file", f"{folder}/{file}"))]
 
-    def up(self, *arguments, profile=()):
-        """Until everything is healthy, or somebody says that it will not be."""
+    def compose(self, *arguments, **more):
+        return docker(*self.words, *arguments, **(self.settings | more))
+
+    def up(self, *arguments, before=()):
+        """Until everything is healthy, or it is said that it will not be."""
         began = time.monotonic()
-        self.compose(*profile, "up", "--detach", "--no-build", "--wait", "--wait-timeout", "300", *arguments)
+        self.compose(*before, "up", "--detach", "--no-build", "--wait", "--wait-timeout", "300", *arguments)
         return time.monotonic() - began
 
     def down(self, *arguments):
@@ -59,6 +61,10 @@ class Picture:
         """Its containers."""
         labels = (f"label=com.docker.compose.project={self.project}", f"label=com.docker.compose.service={service}")
         return containers(*labels)
+
+    def sandbox(self):
+        """What holds the builds of its worker."""
+        return json.loads(self.inside("worker", "gv", "health", "worker", "--ready"))["checks"]["sandbox"]["detail"]
 
     def doctor(self, service, role):
         """Each check's verdict."""
