@@ -43,6 +43,11 @@ helm:
 image:
     scripts/test-image
 
+# compose.yaml, brought up and used on a Docker engine of its own (needs root)
+[group('check')]
+compose:
+    scripts/test-compose
+
 # The same tests on the real services alone, and the faults that only those have
 [group('check')]
 real *ARGS:

@@ -14,7 +14,7 @@ import time
 import urllib.parse
 
 
-def git_server(root):
+def git_server(root, host="127.0.0.1"):
     """Serves every repository below `root` by `git http-backend` until its `shutdown()`."""
     backend = os.path.join(subprocess.check_output(["git", "--exec-path"], text=True).strip(), "git-http-backend")
 
@@ -60,7 +60,7 @@ def git_server(root):
     class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         daemon_threads = True
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server((host, 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
