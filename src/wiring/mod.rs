@@ -25,7 +25,6 @@ use crate::domain::host::{Names, Scheme, SiteUrls};
 use crate::domain::sealing::SecretKeys;
 use crate::domain::secret::Secret;
 use crate::edge::access_log::Destination;
-use crate::edge::tls::TlsFiles;
 use crate::edge::{DiskSettings, EdgePorts, EdgeSettings, Listeners};
 use crate::ops::Checks;
 use crate::ports::database::Database;
@@ -33,11 +32,13 @@ use crate::ports::error::{StoreError, StoreErrorKind};
 use crate::ports::executor::Executor;
 use crate::ports::traces::Tracer;
 use crate::ports::variables::Resealed;
+use crate::tls::files::TlsFiles;
 use crate::worker::{Machine, Worker, WorkerSettings};
 use crate::{api as api_role, edge as edge_role, ops, telemetry};
 use anyhow::Context;
 use backends::{Backends, Shared};
 use builds::{executor, tools};
+use certificates::Shown;
 use data_dir::{DataDir, OwnerSession};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -286,13 +287,14 @@ impl Process {
         listeners: Listeners,
         folder: Option<&Path>,
     ) -> anyhow::Result<()> {
+        let shown = Shown { edge: listeners.tls.is_some(), api: false };
         let ports = EdgePorts {
             cache: shared.cache.clone(),
             notices: shared.notices.clone(),
             blobs: shared.blobs.clone(),
             clock: Arc::new(SystemClock),
             tracer: self.traces.tracer.clone(),
-            certificates: certificates::ports(config, secrets)?,
+            certificates: certificates::certificates(config, &shared.blobs, secrets, shown)?,
         };
         let https_redirect = https_redirect(config, addresses(&listeners)?.1);
         let settings = EdgeSettings { https_redirect, ..edge_settings(config, folder) };
@@ -474,8 +476,11 @@ fn edge_settings(config: &Config, folder: Option<&Path>) -> EdgeSettings {
             AccessLog::File(path) => Some(Destination::File(path)),
         },
         metrics_sites: edge.metrics_sites,
-        tls: edge.tls.clone().and_then(|tls| tls.files).map(|(cert, key)| TlsFiles { cert, key }),
-        certificates: certificates::settings(config),
+        tls: edge.tls.clone().and_then(|tls| tls.files).map(|(cert, key)| TlsFiles {
+            role: "edge",
+            cert,
+            key,
+        }),
         https_redirect: None,
         hsts_max_age_s: edge.hsts_max_age_s,
     }
