@@ -6,6 +6,7 @@ use crate::adapters::dns::exec::ExecHook;
 use crate::adapters::dns::rfc2136::{Algorithm, Rfc2136, Rfc2136Settings};
 use crate::config::Config;
 use crate::config::acme::{self as keys, Acme, Challenge, Dns};
+use crate::domain::host::Hostname;
 use crate::domain::sealing::SecretKeys;
 use crate::ports::authority::Way;
 use crate::ports::blobs::Blobs;
@@ -76,7 +77,7 @@ fn dns(dns: &Dns) -> anyhow::Result<Option<Arc<dyn DnsRecords>>> {
 fn settings(config: &Config, acme: &Acme, shown: Shown) -> CertificateSettings {
     CertificateSettings {
         domain: config.domain.clone(),
-        api_hosts: Vec::new(),
+        api_hosts: api_hosts(config),
         shows_api: shown.api,
         on_demand: match acme.on_demand {
             keys::OnDemand::Custom => OnDemand::Custom,
@@ -87,6 +88,11 @@ fn settings(config: &Config, acme: &Acme, shown: Shown) -> CertificateSettings {
         orders_per_hour: acme.orders_per_hour,
         dns_wait: Duration::from_secs(acme.dns_wait_s),
     }
+}
+
+/// None are the API's where it has no TLS: something else has their certificates.
+fn api_hosts(config: &Config) -> Vec<Hostname> {
+    if config.api.tls.is_some() { config.api.hosts.clone() } else { Vec::new() }
 }
 
 fn ways(acme: &Acme) -> Vec<Way> {

@@ -26,12 +26,12 @@ from renderings import (
     merged,
 )
 
-# TLS ends before the pods, at the ingress, whose certificates are not the edges' to get. Pods are withdrawn
+# TLS ends before the pods, at the ingress, whose certificates are not gv's to get. Pods are withdrawn
 # before SIGTERM, by preStop.
 ACME = {f"acme.{key}" for key in (
     "enabled", "directory", "email", "terms_agreed", "root_ca", "eab_key_id", "eab_key", "challenges", "on_demand", "orders_per_hour",
     "dns_provider", "dns_server", "dns_zone", "dns_key_name", "dns_key", "dns_algorithm", "dns_exec", "dns_wait_s")}
-CHART_SETS = ACME | {"data_dir", "api.listen", "edge.listen", "edge.tls_listen", "edge.tls_cert", "edge.tls_key", "edge.https_redirect", "edge.hsts_max_age_s", "ops.listen", "ops.withdraw_s", "worker.dir", "worker.tools_dir", "worker.cache_dir"}
+CHART_SETS = ACME | {"data_dir", "api.listen", "api.tls_listen", "api.tls_cert", "api.tls_key", "api.hosts", "api.https_redirect", "api.public_port", "api.hsts_max_age_s", "edge.listen", "edge.tls_listen", "edge.tls_cert", "edge.tls_key", "edge.https_redirect", "edge.hsts_max_age_s", "ops.listen", "ops.withdraw_s", "worker.dir", "worker.tools_dir", "worker.cache_dir"}
 SECRET_KEYS = {"database.url", "queue.url", "cache.url", "blobs.access_key", "blobs.secret_key", "auth.signing_keys", "secrets.keys", "telemetry.otlp_headers"}
 
 
