@@ -1,11 +1,12 @@
-//! The api role: gv's REST API over HTTP.
+//! The api role: gv's REST API over HTTP, with TLS or without.
 //!
 //! Handlers are thin: they read the request, call a use case of `app` or a query of a port, and
 //! show the answer. Statuses are known to [`error`] alone, shapes to [`views`]. Nothing here
 //! speaks to git hosts or runs builds. Native paths stay below `/api/`: `/v<number>/` belongs to
 //! other tools' APIs.
 //!
-//! Start with [`routes`], then [`deployments`].
+//! Start with [`routes`], then [`deployments`]. [`server`] has the listeners, [`https`] what they have to do with
+//! TLS, [`http2`] what actix-web does not do well enough.
 
 pub mod auth;
 pub mod cursor;
@@ -13,28 +14,32 @@ pub mod deployments;
 pub mod error;
 pub mod explain;
 pub mod extract;
+pub mod http2;
+pub mod https;
 pub mod limits;
 pub mod logs;
 pub mod observe;
 pub mod openapi;
 pub mod projects;
+pub mod server;
 pub mod source;
 pub mod tokens;
 pub mod traced;
 pub mod variables;
 pub mod views;
 
+pub use server::{Listeners, serve};
+
 use crate::api::error::Problem;
 use crate::app::App;
 use crate::config::{Config, Registration};
 use crate::domain::address::AllowedHost;
 use crate::ports::error::{StoreError, StoreErrorKind};
+use crate::tls::files::TlsFiles;
 use actix_web::http::Method;
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpResponse, HttpServer, Resource, Route};
-use anyhow::Context as _;
+use actix_web::{HttpResponse, Resource, Route};
 use ipnet::IpNet;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -45,8 +50,6 @@ use utoipa_swagger_ui::SwaggerUi;
 /// How long a client waits for a use case: five seconds are promised, and signing in is a use case of
 /// its own before most.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
-/// How long running requests may take to finish once the process is to stop.
-const DRAIN_S: u64 = 30;
 
 /// What the role needs to know beyond what the use cases go by.
 #[derive(Clone, Debug)]
@@ -58,6 +61,13 @@ pub struct ApiSettings {
     pub source_allow: Vec<AllowedHost>,
     /// Load balancers, whose word for whom they speak is believed.
     pub trusted_proxies: Vec<IpNet>,
+    pub tls: Option<TlsFiles>,
+    /// The port of TLS, as clients reach it, where nothing is answered without.
+    pub https_redirect: Option<u16>,
+    /// For how long browsers are told to stay with TLS, in seconds; 0: they are not.
+    pub hsts_max_age_s: u64,
+    /// Whether nobody else in this process renews certificates.
+    pub renews_certificates: bool,
 }
 
 /// What every handler has at hand.
@@ -100,37 +110,18 @@ impl Api {
 
 impl From<&Config> for ApiSettings {
     fn from(config: &Config) -> Self {
+        let files = config.api.tls.clone().and_then(|tls| tls.files);
         Self {
             registration: config.auth.registration,
             attempts_per_min: config.auth.attempts_per_min,
             source_allow: config.source.allow.clone(),
             trusted_proxies: config.api.trusted_proxies.clone(),
+            tls: files.map(|(cert, key)| TlsFiles { role: "api", cert, key }),
+            https_redirect: None,
+            hsts_max_age_s: config.api.hsts_max_age_s,
+            renews_certificates: true,
         }
     }
-}
-
-/// Serves the API until `stop`, then finishes what is running (within 30 s) and returns. To be
-/// called on a multi-threaded runtime.
-pub async fn serve(
-    app: Arc<App>,
-    settings: ApiSettings,
-    listener: TcpListener,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let api = Data::new(Api { app, settings, stop: stop.clone(), runtime: Handle::current() });
-    let server = HttpServer::new(move || {
-        actix_web::App::new()
-            .wrap(actix_web::middleware::from_fn(observe::observe))
-            .configure(routes(api.clone()))
-    })
-    .shutdown_signal(stop.cancelled_owned())
-    .shutdown_timeout(DRAIN_S)
-    .keep_alive(Duration::from_secs(75))
-    .client_request_timeout(Duration::from_secs(10))
-    .listen(listener)
-    .context("listening for the api")?
-    .run();
-    server.await.context("serving the api")
 }
 
 /// Every path that the role answers to.

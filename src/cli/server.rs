@@ -154,8 +154,10 @@ fn announce(started: &Started) -> anyhow::Result<()> {
                 line[name] = url.into();
             }
         }
-        if let Some(address) = started.edge_tls {
-            line["edge_tls"] = format!("https://{address}").into();
+        for (name, address) in [("api_tls", started.api_tls), ("edge_tls", started.edge_tls)] {
+            if let Some(address) = address {
+                line[name] = format!("https://{address}").into();
+            }
         }
         writeln!(out, "{line}")?;
         return Ok(out.flush()?);
@@ -166,8 +168,10 @@ fn announce(started: &Started) -> anyhow::Result<()> {
             writeln!(out, "  {name:<6} {url}")?;
         }
     }
-    if let Some(address) = started.edge_tls {
-        writeln!(out, "  sites  https://{address}")?;
+    for (name, address) in [("api", started.api_tls), ("sites", started.edge_tls)] {
+        if let Some(address) = address {
+            writeln!(out, "  {name:<6} https://{address}")?;
+        }
     }
     if let Some(dir) = &started.data_dir {
         writeln!(out, "  data   {}", dir.display())?;

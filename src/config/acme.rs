@@ -1,4 +1,4 @@
-//! The keys of certificates that edges get by themselves.
+//! The keys of certificates that edges and apis get by themselves.
 
 use super::load::{A_DAY_S, Reader};
 use crate::domain::host::Hostname;
@@ -19,7 +19,7 @@ pub struct Acme {
     /// How hosts are proved, the first one first.
     pub challenges: Vec<Challenge>,
     pub on_demand: OnDemand,
-    /// Of all edges together.
+    /// Of all processes together.
     pub orders_per_hour: usize,
     /// How records are made for a certificate of all sites; `None`: there is none.
     pub dns: Option<Dns>,
@@ -33,7 +33,7 @@ pub enum Challenge {
     TlsAlpn01,
 }
 
-/// Which hosts get certificates of their own.
+/// Which sites' hosts get certificates of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDemand {
     Custom,
@@ -94,10 +94,11 @@ pub(super) fn read(from: &mut Reader<'_>) -> Option<Acme> {
             "must be true: an authority gives nothing to who does not agree to its terms of service",
         );
     }
-    if from.text("edge.tls_listen").is_empty() {
-        from.problem("acme.enabled", "needs edge.tls_listen: where certificates are shown");
+    let [is_at_edge, is_at_api] = ["edge.tls_listen", "api.tls_listen"].map(|key| !from.text(key).is_empty());
+    if !is_at_edge && !is_at_api {
+        from.problem("acme.enabled", "needs edge.tls_listen or api.tls_listen: where certificates are shown");
     }
-    if on_demand == Some(OnDemand::None) && dns.is_none() {
+    if on_demand == Some(OnDemand::None) && dns.is_none() && !is_at_api {
         from.problem("acme.on_demand", "is none, and acme.dns_provider is empty: nothing would be ordered");
     }
     let text = |key: &str| Some(from.text(key).to_owned()).filter(|text| !text.is_empty());

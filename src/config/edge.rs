@@ -1,6 +1,7 @@
 //! The keys of the edge.
 
 use super::load::{A_TEBIBYTE_MB, Reader};
+use super::tls::{self, Tls};
 use crate::domain::host::{Scheme, SiteUrls};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,13 +33,6 @@ pub struct Edge {
 }
 
 #[derive(Clone, Debug)]
-pub struct Tls {
-    pub listen: SocketAddr,
-    /// The certificate and its key; `None`: the edge gets its own.
-    pub files: Option<(PathBuf, PathBuf)>,
-}
-
-#[derive(Clone, Debug)]
 pub struct EdgeDisk {
     pub dir: PathBuf,
     pub mb: u64,
@@ -54,19 +48,16 @@ pub enum AccessLog {
 /// Longer, and an object of a host's pointer would grow without need.
 const MAX_SKEW: Duration = Duration::from_secs(30 * 86_400);
 
-/// Ten years.
-const MAX_HSTS_S: i64 = 315_360_000;
-
 pub(super) fn read(from: &mut Reader<'_>) -> Option<Edge> {
     let listen = from.parsed("edge.listen", "an address such as 127.0.0.1:8000");
     let path =
         |from: &Reader<'_>, key| Some(from.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from);
-    let tls = tls(from);
+    let tls = tls::read(from, "edge");
     let public = public(from);
     let disk_mb = from.number("edge.disk_mb", 1..=A_TEBIBYTE_MB);
     let edge = Edge {
         https_redirect: https_redirect(from, tls.is_some(), public.as_ref()),
-        hsts_max_age_s: hsts_max_age_s(from, tls.is_some()),
+        hsts_max_age_s: tls::hsts_max_age_s(from, "edge", tls.is_some()),
         public,
         tls,
         memory_mb: from.number("edge.memory_mb", 1..=A_TEBIBYTE_MB),
@@ -95,46 +86,12 @@ fn public(from: &mut Reader<'_>) -> Option<SiteUrls> {
     scheme.map(|scheme| SiteUrls { scheme, port: Some(port).filter(|port| *port != 0) })
 }
 
-fn tls(from: &mut Reader<'_>) -> Option<Tls> {
-    let [listen, cert, key] =
-        ["edge.tls_listen", "edge.tls_cert", "edge.tls_key"].map(|key| from.text(key).to_owned());
-    if listen.is_empty() {
-        for (name, path) in [("edge.tls_cert", &cert), ("edge.tls_key", &key)] {
-            if !path.is_empty() {
-                from.problem(name, "needs edge.tls_listen beside it");
-            }
-        }
-        return None;
-    }
-    let has_files = !cert.is_empty() || !key.is_empty();
-    if has_files || !from.flag("acme.enabled") {
-        for (name, path) in [("edge.tls_cert", &cert), ("edge.tls_key", &key)] {
-            if path.is_empty() {
-                from.problem(name, "must name a PEM file, since edge.tls_listen is set");
-            }
-        }
-    }
-    let listen = from.parsed("edge.tls_listen", "an address such as 0.0.0.0:443, or empty")?;
-    Some(Tls { listen, files: has_files.then(|| (cert.into(), key.into())) })
-}
-
 fn https_redirect(from: &mut Reader<'_>, has_tls: bool, public: Option<&SiteUrls>) -> bool {
-    let redirects = from.flag("edge.https_redirect");
-    if redirects && !has_tls {
-        from.problem("edge.https_redirect", "needs edge.tls_listen beside it");
-    }
+    let redirects = tls::https_redirect(from, "edge", has_tls);
     if redirects && public.is_some_and(|public| public.scheme == Scheme::Http) {
         from.problem("edge.https_redirect", "needs edge.public_scheme to be https, or empty");
     }
     redirects
-}
-
-fn hsts_max_age_s(from: &mut Reader<'_>, has_tls: bool) -> u64 {
-    let seconds = from.number("edge.hsts_max_age_s", 0..=MAX_HSTS_S);
-    if seconds > 0 && !has_tls {
-        from.problem("edge.hsts_max_age_s", "needs edge.tls_listen beside it");
-    }
-    seconds
 }
 
 fn skew_protection(from: &mut Reader<'_>) -> Duration {

@@ -2,15 +2,13 @@
 
 use super::layers::{Outside, Problem, Setting, Settings, gather};
 use super::{
-    Api, Auth, Blobs, Cache, Config, Database, Limits, Log, LogFormat, Ops, Queue, Registration, Sandbox,
-    Secrets, Source, Worker, acme, edge, telemetry,
+    Auth, Blobs, Cache, Config, Database, Limits, Log, LogFormat, Ops, Queue, Registration, Sandbox, Secrets,
+    Source, Worker, acme, api, edge, telemetry,
 };
 use crate::domain::address::{AllowedHost, npm_registry};
 use crate::domain::host::Hostname;
 use crate::domain::secret::Secret;
 use crate::domain::settings::Variables;
-use ipnet::IpNet;
-use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -136,9 +134,7 @@ fn read(from: &mut Reader) -> Option<Config> {
     let caches = folder("worker.cache_dir");
     let cgroup = folder("worker.cgroup");
     let listen = from.text("ops.listen").to_owned();
-    // What stands in for a value that cannot be read is never used: it is a problem by then.
-    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let api_listen = from.parsed("api.listen", "an address such as 127.0.0.1:8080");
+    let api = api::read(from, domain.as_ref());
     let edge = edge::read(from);
     let acme = acme::read(from);
     let ops_listen = (!listen.is_empty()).then(|| from.parsed("ops.listen", "an address or empty"));
@@ -177,7 +173,6 @@ fn read(from: &mut Reader) -> Option<Config> {
             access_key: from.optional_secret("blobs.access_key"),
             secret_key: from.optional_secret("blobs.secret_key"),
         },
-        api: Api { listen: api_listen.unwrap_or(nowhere), trusted_proxies: trusted_proxies(from) },
         ops: Ops { listen: ops_listen.flatten(), withdraw_s: from.number("ops.withdraw_s", 0..=600) },
         worker: Worker {
             concurrency: from.number("worker.concurrency", 1..=1_000),
@@ -229,6 +224,7 @@ fn read(from: &mut Reader) -> Option<Config> {
         log: Log { level: log_level(from), format: format.unwrap_or(LogFormat::Auto) },
         telemetry: telemetry::read(from),
         domain: domain?,
+        api: api?,
         edge: edge?,
         acme,
         data_dir,
@@ -270,19 +266,6 @@ fn allow(from: &mut Reader, key: &str) -> Vec<AllowedHost> {
     let parsed: Result<Vec<_>, String> = parsed.collect();
     parsed.unwrap_or_else(|problem| {
         from.problem(key, problem);
-        Vec::new()
-    })
-}
-
-fn trusted_proxies(from: &mut Reader) -> Vec<IpNet> {
-    let items = from.list("api.trusted_proxies");
-    let parsed = items.iter().map(|item| {
-        let network = item.parse().or_else(|_| item.parse::<IpAddr>().map(IpNet::from));
-        network.map_err(|_| format!("{item:?} is neither an address nor a network such as 10.0.0.0/8"))
-    });
-    let parsed: Result<Vec<_>, String> = parsed.collect();
-    parsed.unwrap_or_else(|problem| {
-        from.problem("api.trusted_proxies", problem);
         Vec::new()
     })
 }
@@ -417,6 +400,11 @@ mod tests {
             ("GV_EDGE__HTTPS_REDIRECT", "true"),
             ("GV_EDGE__PUBLIC_SCHEME", "http"),
             ("GV_EDGE__HSTS_MAX_AGE_S", "-1"),
+            ("GV_API__HOSTS", "api.example.com,not a host"),
+            ("GV_API__TLS_KEY", "key.pem"),
+            ("GV_API__HTTPS_REDIRECT", "true"),
+            ("GV_API__HSTS_MAX_AGE_S", "60"),
+            ("GV_API__PUBLIC_PORT", "65536"),
             ("GV_TELEMETRY__OTLP_ENDPOINT", "collector:4318"),
             ("GV_TELEMETRY__OTLP_HEADERS", "authorization: hush"),
             ("GV_TELEMETRY__SAMPLE_PERCENT", "101"),
@@ -440,6 +428,11 @@ mod tests {
             "worker.registry: must be npm, an http or https URL",
             "edge.https_redirect: needs edge.public_scheme to be https",
             "edge.hsts_max_age_s: must be 0 to",
+            "api.hosts: \"not a host\" is not a hostname",
+            "api.tls_key: needs api.tls_listen beside it",
+            "api.https_redirect: needs api.tls_listen beside it",
+            "api.hsts_max_age_s: needs api.tls_listen beside it",
+            "api.public_port: must be 0 to",
             "telemetry.otlp_endpoint: must be an http or https URL",
             "telemetry.otlp_headers: must be a list of name=value",
             "telemetry.sample_percent: must be 0 to 100",
@@ -451,6 +444,32 @@ mod tests {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(!text.contains("hush"), "{text}");
+    }
+
+    #[test]
+    fn the_api_has_two_names_of_its_own_unless_it_is_given_others() {
+        let hosts = |pairs: &[(&str, &str)]| {
+            let config = load(&with(pairs)).unwrap().config;
+            config.api.hosts.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let domain = ("GV_DOMAIN", "sites.example.com");
+        assert_eq!(hosts(&[domain]), ["api.sites.example.com", "sites.example.com"]);
+        assert_eq!(hosts(&[domain, ("GV_API__HOSTS", "GV.example.com")]), ["gv.example.com"]);
+        // A project would be in the way.
+        assert!(crate::domain::project::ProjectName::parse("api").is_err());
+    }
+
+    #[test]
+    fn certificates_may_be_for_the_api_alone() {
+        let acme = [("GV_ACME__ENABLED", "true"), ("GV_ACME__TERMS_AGREED", "true")];
+        let with_acme = |more: &[(&'static str, &'static str)]| load(&with(&[&acme, more].concat()));
+        let none = ("GV_ACME__ON_DEMAND", "none");
+        let loaded = with_acme(&[("GV_API__TLS_LISTEN", "127.0.0.1:0"), none]).unwrap();
+        assert!(loaded.config.acme.is_some() && loaded.config.api.tls.unwrap().files.is_none());
+        let nowhere = with_acme(&[]).unwrap_err();
+        assert!(nowhere[0].message.starts_with("needs edge.tls_listen or api.tls_listen"), "{nowhere:?}");
+        let nothing = with_acme(&[("GV_EDGE__TLS_LISTEN", "127.0.0.1:0"), none]).unwrap_err();
+        assert!(nothing[0].message.contains("nothing would be ordered"), "{nothing:?}");
     }
 
     #[test]

@@ -5,18 +5,20 @@
 //! is its complete commented default, and a test holds the two equal.
 
 pub mod acme;
+pub mod api;
 pub mod edge;
 pub mod layers;
 pub mod load;
 pub mod telemetry;
+pub mod tls;
 
 use crate::domain::address::AllowedHost;
 use crate::domain::host::Hostname;
 use crate::domain::secret::Secret;
 use crate::domain::settings::Variables;
 use acme::Acme;
+use api::Api;
 use edge::Edge;
-use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use telemetry::Telemetry;
@@ -79,13 +81,6 @@ pub struct Blobs {
     /// For `s3://`; left out, the usual `AWS_*` variables say.
     pub access_key: Option<Secret>,
     pub secret_key: Option<Secret>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Api {
-    pub listen: SocketAddr,
-    /// Whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
 }
 
 #[derive(Clone, Debug)]

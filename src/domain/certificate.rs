@@ -1,7 +1,7 @@
 //! Certificates that gv gets for hosts: what they are for, when they are renewed, how long to wait
 //! after a failure.
 //!
-//! Not here: how they are got (`ports::authority`) and who gets them (`edge::certificates`). Start
+//! Not here: how they are got (`ports::authority`) and who gets them (`tls::certificates`). Start
 //! with [`CertificateName`].
 
 use crate::domain::digest::Digest;

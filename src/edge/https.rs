@@ -1,11 +1,11 @@
 //! From http to https: visitors who come without TLS are sent on, and those who come by TLS may be told to
 //! stay with it (HSTS, RFC 6797).
 
-use crate::edge::certificates::CHALLENGE_FOLDER;
 use crate::edge::pipeline::MAX_TARGET_BYTES;
 use crate::edge::reply::{Manner, Reply};
 use crate::edge::request::{Method, Request};
 use crate::edge::site_host::{SiteHost, site_host};
+use crate::tls::certificates::CHALLENGE_FOLDER;
 use bytes::Bytes;
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -4,8 +4,8 @@
 use crate::domain::host::PointerTarget;
 use crate::domain::id::DeploymentId;
 use crate::domain::manifest::Manifest;
-use crate::edge::flights::Flights;
 use crate::edge::layers::{Failure, Layer, Layers, broken, failed};
+use crate::flights::Flights;
 use crate::ports::blobs::Key;
 use bytes::Bytes;
 use quick_cache::sync::Cache as Memory;

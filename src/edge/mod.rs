@@ -5,19 +5,16 @@
 //! deployment that it shows. From there memory has most answers [`ready`]; for the others
 //! [`manifests`] say what the deployment has, [`resolve`](crate::domain::routing::resolve) which file
 //! or rule answers, [`files`] the bytes, [`rules`] what becomes of the [`field_list`]. [`layers`] and
-//! [`disk`] lie below their memories. Connections by TLS begin with a [`handshake`], for which
-//! [`certificates`] are got where files have none. Start with [`pipeline`], then [`serve`].
+//! [`disk`] lie below their memories. Connections by TLS begin with a handshake of [`tls`](crate::tls).
+//! Start with [`pipeline`], then [`serve`].
 
 pub mod access_log;
-pub mod certificates;
 mod disk;
 mod field_list;
 mod files;
 mod fingerprint;
 mod first_visit;
-mod flights;
 mod front;
-mod handshake;
 mod held;
 mod http2;
 mod https;
@@ -38,18 +35,21 @@ mod site_counters;
 mod site_host;
 mod skew;
 mod tally;
-pub mod tls;
 mod unusual;
 
 pub use server::{Listeners, serve};
 
+use crate::domain::host::Hostname;
 use crate::ports::blobs::Blobs;
 use crate::ports::cache::Cache;
 use crate::ports::clock::Clock;
 use crate::ports::notices::Notices;
 use crate::ports::traces::Tracer;
+use crate::tls::certificates::Certificates;
+use crate::tls::files::TlsFiles;
+use crate::tls::{KnownSites, Unsaid};
 use access_log::Destination;
-use certificates::{CertificatePorts, CertificateSettings, Certificates};
+use async_trait::async_trait;
 use disk::Disk;
 use files::{Files, Room};
 use held::PageRoom;
@@ -63,7 +63,6 @@ use site_counters::Sites;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tls::TlsFiles;
 use tokio::runtime::Handle;
 
 #[derive(Clone)]
@@ -74,7 +73,7 @@ pub struct EdgePorts {
     pub clock: Arc<dyn Clock>,
     pub tracer: Tracer,
     /// `None`: no certificates but those of files.
-    pub certificates: Option<CertificatePorts>,
+    pub certificates: Option<Arc<Certificates>>,
 }
 
 #[derive(Clone, Debug)]
@@ -99,8 +98,6 @@ pub struct EdgeSettings {
     pub https_redirect: Option<u16>,
     /// For how long browsers are told to stay with TLS, in seconds; 0: they are not.
     pub hsts_max_age_s: u64,
-    /// Of certificates that the edge gets itself.
-    pub certificates: Option<CertificateSettings>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +120,6 @@ impl Default for EdgeSettings {
             tls: None,
             https_redirect: None,
             hsts_max_age_s: 0,
-            certificates: None,
         }
     }
 }
@@ -137,7 +133,7 @@ pub struct Edge {
     clock: Arc<dyn Clock>,
     tracer: Tracer,
     skew_protection: Duration,
-    certificates: Option<Certificates>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl Edge {
@@ -158,9 +154,6 @@ impl Edge {
             pages: PageRoom::of_process(settings.pages_dir.clone()),
         };
         let sites = Sites::new(settings.metrics_sites);
-        let certificates = ports.certificates.clone().zip(settings.certificates.clone());
-        let certificates = certificates
-            .map(|(authority, settings)| Certificates::new(ports, authority, settings, runtime.clone()));
         Ok(Self {
             pointers: Pointers::new(
                 layers.clone(),
@@ -174,8 +167,16 @@ impl Edge {
             clock: Arc::clone(&ports.clock),
             tracer: ports.tracer.clone(),
             skew_protection: settings.skew_protection,
-            certificates,
+            certificates: ports.certificates.clone(),
         })
+    }
+}
+
+#[async_trait]
+impl KnownSites for Edge {
+    async fn has(&self, host: &Hostname) -> Result<bool, Unsaid> {
+        let sighting = self.pointers.find(host).await.map_err(|_| Unsaid)?;
+        Ok(sighting.pointer.is_some_and(|pointer| pointer.target.is_some()))
     }
 }
 

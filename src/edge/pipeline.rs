@@ -13,7 +13,6 @@ use crate::domain::routing::files::{Found, find};
 use crate::domain::routing::request::Asked;
 use crate::domain::routing::resolve::{Answer, Outcome, resolve};
 use crate::domain::routing::trace::Trace;
-use crate::edge::certificates::token_in;
 use crate::edge::files::FileRef;
 use crate::edge::fingerprint::is_fingerprinted;
 use crate::edge::held::HeldFile;
@@ -28,6 +27,7 @@ use crate::edge::site::Seen;
 use crate::edge::site_host::{SiteHost, plain_host, site_host};
 use crate::edge::{Edge, first_visit};
 use crate::ports::traces::Span;
+use crate::tls::certificates::token_in;
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
@@ -108,12 +108,14 @@ impl Edge {
         *manner = self::manner(request, sighting);
         manner.came_from(layer);
         let (Some(pointer), Some(seen)) = (pointer.as_deref(), seen) else {
-            return Ok(manner.clone().page(pages::NO_SITE));
+            return Ok(self.without_site(request, manner, &host).await);
         };
         if seen.site.is_seen_first() {
             *visit = first_visit::begin(&self.tracer, &*self.clock, pointer, request);
         }
-        let Some(target) = pointer.target.as_ref() else { return Ok(manner.clone().page(pages::NO_SITE)) };
+        let Some(target) = pointer.target.as_ref() else {
+            return Ok(self.without_site(request, manner, &host).await);
+        };
         if let Some(proof) = self.proof(request, &host).await {
             return Ok(manner.clone().document(proof));
         }
@@ -163,6 +165,17 @@ impl Edge {
                 Ok(manner.clone().built_in(page, fields))
             }
             Outcome::Moved { .. } | Outcome::TooCostly => Ok(manner.clone().page(pages::TOO_LONG)),
+        }
+    }
+
+    /// Port 80 of the API's hosts may lead to edges: these prove that they are ours.
+    async fn without_site(&self, request: &Request<'_>, manner: &Manner, host: &Hostname) -> Reply {
+        let is_of_api = self.certificates.as_ref().is_some_and(|certificates| certificates.is_of_api(host));
+        let proof = if is_of_api { self.proof(request, host).await } else { None };
+        let manner = manner.clone();
+        match proof {
+            Some(proof) => manner.document(proof),
+            None => manner.page(pages::NO_SITE),
         }
     }
 

@@ -6,11 +6,11 @@
 //! in `edge::site`.
 
 use crate::domain::host::{Hostname, Pointer};
-use crate::edge::flights::Flights;
 use crate::edge::layers::{Failure, Layer, Layers, broken, failed, in_time};
 use crate::edge::propagation::{News, Propagation};
 use crate::edge::site::{Freshness, Seen, Site};
 use crate::edge::site_counters::Sites;
+use crate::flights::Flights;
 use crate::ports::blobs::Key;
 use crate::ports::notices::{Heard, Notice, Notices, Subscription};
 use quick_cache::sync::Cache as Memory;

@@ -3,14 +3,16 @@
 use crate::edge::access_log::AccessLog;
 use crate::edge::front::connection::{Books, Connection, Desk, Rest};
 use crate::edge::front::{Outgoing, Rewound};
-use crate::edge::handshake::Handshakes;
 use crate::edge::http2::connection as http2;
 use crate::edge::https::Https;
 use crate::edge::moment::Moments;
 use crate::edge::tally::Tally;
-use crate::edge::tls::{Certificate, TlsFiles};
 use crate::edge::{Edge, EdgePorts, EdgeSettings, unusual};
 use crate::ports::clock::Clock;
+use crate::tls::Hosts;
+use crate::tls::certificates::renewing;
+use crate::tls::files::{TlsFiles, following};
+use crate::tls::handshake::Handshakes;
 use actix_http::Protocol;
 use actix_server::Server;
 use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
@@ -70,10 +72,12 @@ pub async fn serve(
     server = server.listen("edge", listeners.plain, move || {
         plain.clone().serving(address, elsewhere.clone(), |stream| std::future::ready(Some(stream)))
     })?;
-    let mut files = None;
+    let sites = Hosts::Sites(Arc::clone(&edge) as _);
+    let (mut files, mut renewed) = (None, None);
     if let Some(listener) = listeners.tls {
         files = settings.tls.map(TlsFiles::certificate).transpose()?;
-        let handshakes = Arc::new(Handshakes::new(&edge, files.clone())?);
+        renewed = ports.certificates;
+        let handshakes = Arc::new(Handshakes::new(sites.clone(), renewed.clone(), files.clone())?);
         let (address, tls) = (listener.local_addr()?, house.clone());
         let here = Https::here(settings.hsts_max_age_s);
         server = server.listen("edge-tls", listener, move || {
@@ -95,7 +99,7 @@ pub async fn serve(
         ended = server.run() => ended?,
         () = edge.pointers.follow(&*ports.notices) => {}
         () = following(files.as_deref()) => {}
-        () = renewing(&edge) => {}
+        () = renewing(renewed.as_deref(), &sites) => {}
         () = ending => {}
     }
     if let Some(writer) = writer {
@@ -104,20 +108,6 @@ pub async fn serve(
         let _ = tokio::time::timeout(LAST_LINES, ended).await;
     }
     Ok(())
-}
-
-async fn following(certificate: Option<&Certificate>) {
-    match certificate {
-        Some(certificate) => certificate.follow().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn renewing(edge: &Edge) {
-    match &edge.certificates {
-        Some(certificates) => certificates.renew(&edge.pointers).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// What every thread makes its own desk from.

@@ -13,9 +13,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("ops", &["ops"]),
     ("demo", &["domain", "demo"]),
-    ("api", &["domain", "ports", "app", "config", "ops", "api"]),
+    ("flights", &["flights"]),
+    ("tls", &["domain", "ports", "flights", "tls"]),
+    ("api", &["domain", "ports", "app", "config", "ops", "tls", "api"]),
     ("worker", &["domain", "ports", "app", "config", "ops", "worker"]),
-    ("edge", &["domain", "ports", "config", "ops", "edge"]),
+    ("edge", &["domain", "ports", "config", "ops", "flights", "tls", "edge"]),
     (
         "wiring",
         &[
@@ -26,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "telemetry",
             "ops",
+            "tls",
             "api",
             "worker",
             "edge",

@@ -10,6 +10,7 @@ mod checks;
 pub mod data_dir;
 mod disk;
 pub mod doctor;
+mod listeners;
 mod traces;
 
 use crate::adapters::clock::SystemClock;
@@ -25,7 +26,6 @@ use crate::domain::host::{Names, Scheme, SiteUrls};
 use crate::domain::sealing::SecretKeys;
 use crate::domain::secret::Secret;
 use crate::edge::access_log::Destination;
-use crate::edge::tls::TlsFiles;
 use crate::edge::{DiskSettings, EdgePorts, EdgeSettings, Listeners};
 use crate::ops::Checks;
 use crate::ports::database::Database;
@@ -33,12 +33,16 @@ use crate::ports::error::{StoreError, StoreErrorKind};
 use crate::ports::executor::Executor;
 use crate::ports::traces::Tracer;
 use crate::ports::variables::Resealed;
+use crate::tls::certificates::Certificates;
+use crate::tls::files::TlsFiles;
 use crate::worker::{Machine, Worker, WorkerSettings};
 use crate::{api as api_role, edge as edge_role, ops, telemetry};
 use anyhow::Context;
 use backends::{Backends, Shared};
 use builds::{executor, tools};
+use certificates::Shown;
 use data_dir::{DataDir, OwnerSession};
+use listeners::{api_listeners, api_redirect, bind, edge_listeners, edge_redirect, tls_address};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,10 +57,17 @@ use traces::ProcessTraces;
 pub struct Started {
     pub role: &'static str,
     pub api: Option<SocketAddr>,
+    pub api_tls: Option<SocketAddr>,
     pub edge: Option<SocketAddr>,
     pub edge_tls: Option<SocketAddr>,
     pub ops: Option<SocketAddr>,
     pub data_dir: Option<PathBuf>,
+}
+
+impl Started {
+    fn of(role: &'static str) -> Self {
+        Self { role, api: None, api_tls: None, edge: None, edge_tls: None, ops: None, data_dir: None }
+    }
 }
 
 /// Longer than any role takes to end by itself.
@@ -74,15 +85,18 @@ pub async fn up(
         keys => parsed(keys)?,
     };
     let backends = Backends::connect(config, &secrets)?;
-    let (api, edge) = (bind("api.listen", config.api.listen)?, edge_listeners(config)?);
-    let (api_address, (edge_address, tls_address)) = (api.local_addr()?, addresses(&edge)?);
+    let (api, edge) = (api_listeners(config)?, edge_listeners(config)?);
+    let (api_address, api_tls) = (api.plain.local_addr()?, tls_address(api.tls.as_ref())?);
+    let (edge_address, edge_tls) = (edge.plain.local_addr()?, tls_address(edge.tls.as_ref())?);
+    let shown = Shown { edge: edge_tls.is_some(), api: api_tls.is_some() };
+    let certificates = certificates::certificates(config, &backends.shared.blobs, &secrets, shown)?;
     let mut process = Process::new("up", config, &stop)?;
     let executor = executor(config, &config.worker.dir).await?;
     let mut checks = backend_checks(&backends);
     checks.push(checks::sandbox(&executor));
     let ops = process.add_ops(checks)?;
     // Sites are served while the database is still waited for.
-    process.add_edge(config, (&backends.shared, &secrets), edge, Some(&config.data_dir))?;
+    process.add_edge(config, &backends.shared, certificates.clone(), edge, Some(&config.data_dir))?;
     let Some(()) =
         when_reachable("migrating the database", &stop, || migrate_now(&*backends.database)).await?
     else {
@@ -101,14 +115,15 @@ pub async fn up(
     let owner = OwnerSession { api: format!("http://{api_address}"), token: token.expose().to_owned() };
     data.keep_owner_session(&owner)?;
 
-    process.add_api(config, &app, api);
+    process.add_api(config, &app, api, certificates, edge_tls.is_none())?;
     process.add_worker(config, &app, &executor, data.worker_name()?)?;
     process.add_sweeper(&app);
     let started = Started {
         role: "up",
         api: Some(api_address),
+        api_tls,
         edge: Some(edge_address),
-        edge_tls: tls_address,
+        edge_tls,
         ops,
         data_dir: Some(config.data_dir.clone()),
     };
@@ -131,14 +146,21 @@ pub async fn api(
         !keys.is_empty(),
         "auth.signing_keys: is empty; make a key with gv config keygen and give it to every gv api"
     );
-    let listener = bind("api.listen", config.api.listen)?;
-    let address = listener.local_addr()?;
+    let listeners = api_listeners(config)?;
+    let (address, api_tls) = (listeners.plain.local_addr()?, tls_address(listeners.tls.as_ref())?);
     let mut process = Process::new("api", config, &stop)?;
+    let certificates = match api_tls {
+        Some(_) => {
+            let shown = Shown { edge: false, api: true };
+            certificates::certificates(config, &backends.shared.blobs, &secrets, shown)?
+        }
+        None => None,
+    };
     let app = app(config, &backends, (keys, secrets), config.edge.listen, &process.traces.tracer)?;
-    process.add_api(config, &app, listener);
+    process.add_api(config, &app, listeners, certificates, true)?;
     process.add_sweeper(&app);
     let ops = process.add_ops(backend_checks(&backends))?;
-    ready(&Started { role: "api", api: Some(address), edge: None, edge_tls: None, ops, data_dir: None })?;
+    ready(&Started { api: Some(address), api_tls, ops, ..Started::of("api") })?;
     process.run().await
 }
 
@@ -163,7 +185,7 @@ pub async fn worker(
     let mut checks = backend_checks(&backends);
     checks.push(checks::sandbox(&executor));
     let ops = process.add_ops(checks)?;
-    ready(&Started { role: "worker", api: None, edge: None, edge_tls: None, ops, data_dir: None })?;
+    ready(&Started { ops, ..Started::of("worker") })?;
     process.run().await
 }
 
@@ -176,18 +198,13 @@ pub async fn edge(
     let (shared, secrets) = (Shared::connect(config)?, parsed(&config.secrets.keys)?);
     shared.expect_shareable("edge")?;
     let listeners = edge_listeners(config)?;
-    let (address, tls_address) = addresses(&listeners)?;
+    let (address, edge_tls) = (listeners.plain.local_addr()?, tls_address(listeners.tls.as_ref())?);
     let mut process = Process::new("edge", config, &stop)?;
-    process.add_edge(config, (&shared, &secrets), listeners, None)?;
+    let shown = Shown { edge: edge_tls.is_some(), api: false };
+    let certificates = certificates::certificates(config, &shared.blobs, &secrets, shown)?;
+    process.add_edge(config, &shared, certificates, listeners, None)?;
     let ops = process.add_ops(vec![checks::cache(&shared.cache), checks::blobs(&shared.blobs)])?;
-    ready(&Started {
-        role: "edge",
-        api: None,
-        edge: Some(address),
-        edge_tls: tls_address,
-        ops,
-        data_dir: None,
-    })?;
+    ready(&Started { edge: Some(address), edge_tls, ops, ..Started::of("edge") })?;
     process.run().await
 }
 
@@ -253,8 +270,22 @@ impl Process {
         self.roles.spawn(async move { (name, role.await) });
     }
 
-    fn add_api(&mut self, config: &Config, app: &Arc<App>, listener: TcpListener) {
-        self.add("api", api_role::serve(app.clone(), ApiSettings::from(config), listener, self.stop.clone()));
+    /// `renews`: nobody else in this process renews certificates.
+    fn add_api(
+        &mut self,
+        config: &Config,
+        app: &Arc<App>,
+        listeners: api_role::Listeners,
+        certificates: Option<Arc<Certificates>>,
+        renews: bool,
+    ) -> anyhow::Result<()> {
+        let settings = ApiSettings {
+            https_redirect: api_redirect(config, tls_address(listeners.tls.as_ref())?),
+            renews_certificates: renews,
+            ..ApiSettings::from(config)
+        };
+        self.add("api", api_role::serve(app.clone(), settings, listeners, certificates, self.stop.clone()));
+        Ok(())
     }
 
     fn add_worker(
@@ -282,7 +313,8 @@ impl Process {
     fn add_edge(
         &mut self,
         config: &Config,
-        (shared, secrets): (&Shared, &Arc<SecretKeys>),
+        shared: &Shared,
+        certificates: Option<Arc<Certificates>>,
         listeners: Listeners,
         folder: Option<&Path>,
     ) -> anyhow::Result<()> {
@@ -292,9 +324,9 @@ impl Process {
             blobs: shared.blobs.clone(),
             clock: Arc::new(SystemClock),
             tracer: self.traces.tracer.clone(),
-            certificates: certificates::ports(config, secrets)?,
+            certificates,
         };
-        let https_redirect = https_redirect(config, addresses(&listeners)?.1);
+        let https_redirect = edge_redirect(config, tls_address(listeners.tls.as_ref())?);
         let settings = EdgeSettings { https_redirect, ..edge_settings(config, folder) };
         self.add("edge", edge_role::serve(ports, settings, listeners, self.stop.clone()));
         Ok(())
@@ -474,32 +506,14 @@ fn edge_settings(config: &Config, folder: Option<&Path>) -> EdgeSettings {
             AccessLog::File(path) => Some(Destination::File(path)),
         },
         metrics_sites: edge.metrics_sites,
-        tls: edge.tls.clone().and_then(|tls| tls.files).map(|(cert, key)| TlsFiles { cert, key }),
-        certificates: certificates::settings(config),
+        tls: edge.tls.clone().and_then(|tls| tls.files).map(|(cert, key)| TlsFiles {
+            role: "edge",
+            cert,
+            key,
+        }),
         https_redirect: None,
         hsts_max_age_s: edge.hsts_max_age_s,
     }
-}
-
-/// The port of TLS as visitors reach it, where those who come without are sent there.
-fn https_redirect(config: &Config, tls: Option<SocketAddr>) -> Option<u16> {
-    let tls = tls.filter(|_| config.edge.https_redirect)?;
-    match &config.edge.public {
-        Some(public) => Some(public.port.unwrap_or(443)),
-        None if config.is_local() => Some(tls.port()),
-        None => Some(443),
-    }
-}
-
-fn edge_listeners(config: &Config) -> anyhow::Result<Listeners> {
-    let tls = config.edge.tls.as_ref().map(|tls| bind("edge.tls_listen", tls.listen));
-    Ok(Listeners { plain: bind("edge.listen", config.edge.listen)?, tls: tls.transpose()? })
-}
-
-/// Where the edge is reached, plain and by TLS.
-fn addresses(listeners: &Listeners) -> std::io::Result<(SocketAddr, Option<SocketAddr>)> {
-    let tls = listeners.tls.as_ref().map(TcpListener::local_addr);
-    Ok((listeners.plain.local_addr()?, tls.transpose()?))
 }
 
 fn backend_checks(backends: &Backends) -> Checks {
@@ -515,12 +529,6 @@ fn backend_checks(backends: &Backends) -> Checks {
 /// together they are what a lost notice costs.
 fn half_of_pointer_ttl(config: &Config) -> Duration {
     Duration::from_secs(config.edge.pointer_ttl_s) / 2
-}
-
-fn bind(key: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).with_context(|| {
-        format!("{key}: cannot listen on {address}; is it in use? Port 0 takes any free one")
-    })
 }
 
 async fn migrate_now(database: &dyn Database) -> Result<(), StoreError> {

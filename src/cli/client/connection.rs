@@ -7,10 +7,13 @@ use crate::domain::address::may_be_public;
 use anyhow::Context;
 use bytes::{Buf, BytesMut};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use rustls::CertificateError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 use url::Url;
 
@@ -40,7 +43,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl Error for Failure {}
 
 #[derive(Deserialize)]
 struct Problem {
@@ -218,14 +221,29 @@ impl Connection {
         }
     }
 
+    /// Why a request got no answer, and what to do about it.
+    fn unsent(&self, error: reqwest::Error) -> anyhow::Error {
+        let root = &self.root;
+        let told = match refused_certificate(&error) {
+            Some(CertificateError::UnknownIssuer) => Some(format!(
+                "cannot trust {root}: its certificate is of an authority that this machine does not know. Name a PEM \
+                 file with that authority's own certificate in SSL_CERT_FILE, or add it to the system's"
+            )),
+            Some(_) => Some(format!(
+                "cannot trust {root}: its certificate must be for the name in the URL, and hold at this time"
+            )),
+            None if error.is_connect() => Some(format!("cannot reach {root}: is gv running there?")),
+            None => None,
+        };
+        let error = anyhow::Error::new(error);
+        match told {
+            Some(told) => error.context(told),
+            None => error,
+        }
+    }
+
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = request.send().await.map_err(|error| {
-            if error.is_connect() {
-                anyhow::Error::new(error).context(format!("cannot reach {}: is gv running there?", self.root))
-            } else {
-                anyhow::Error::new(error)
-            }
-        })?;
+        let response = request.send().await.map_err(|error| self.unsent(error))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -233,6 +251,20 @@ impl Connection {
         let bytes = response.bytes().await.unwrap_or_default();
         Err(failure(status, &bytes).into())
     }
+}
+
+/// What is wrong with the certificate that the server showed, where that is why it was not spoken to.
+fn refused_certificate<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e CertificateError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+            return Some(why);
+        }
+        // One of the system is passed over by its own source.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    None
 }
 
 fn failure(status: StatusCode, body: &[u8]) -> Failure {

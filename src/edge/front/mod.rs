@@ -11,5 +11,5 @@ mod rewound;
 pub mod waiting;
 pub mod writing;
 
-pub use outgoing::{Outgoing, Wire};
+pub use outgoing::Outgoing;
 pub use rewound::Rewound;

@@ -1,13 +1,14 @@
 //! Connections that answers are written to: what each kind does best with pages of memory.
 
 use crate::edge::held::Pages;
-use crate::edge::tls::HTTP_2;
+use crate::tls::files::HTTP_2;
+use crate::tls::wire::Wire;
 use rustix::net::{SendFlags, send};
-use std::io::{self, IoSlice};
+use std::io;
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -93,53 +94,5 @@ impl Outgoing for TlsStream<Wire> {
         let mut piece = vec![0; usize::try_from(range.end - range.start).map_or(PIECE, |len| len.min(PIECE))];
         let read = pages.read(range.start, &mut piece)?;
         Pin::new(self).poll_write(context, &piece[..read])
-    }
-}
-
-/// A connection below TLS, which always writes lists of pieces. Nearly all have one piece, for which
-/// the kernel has a shorter way.
-pub struct Wire(pub TcpStream);
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, into)
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.0);
-        match pieces {
-            [piece] => stream.poll_write(context, piece),
-            pieces => stream.poll_write_vectored(context, pieces),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
     }
 }

@@ -1,6 +1,9 @@
 //! gv as its users meet it: a real `gv up`, a real Git server, HTTP.
 
 mod accounts;
+mod api_http2;
+mod api_https;
+mod api_tls;
 mod bad_input;
 mod builds;
 mod codings;

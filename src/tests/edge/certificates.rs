@@ -5,20 +5,25 @@ use super::tls::{certificate, client};
 use super::{HOUR, Running};
 use gv::domain::host::{HostKind, Hostname};
 use gv::edge::EdgeSettings;
-use gv::edge::certificates::{CertificateSettings, OnDemand};
 use gv::ports::authority::Way;
+use gv::tls::certificates::{CertificateSettings, OnDemand};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-fn settings(on_demand: OnDemand) -> EdgeSettings {
-    let certificates = CertificateSettings {
+fn edge_settings() -> EdgeSettings {
+    EdgeSettings { pointer_ttl: HOUR, ..EdgeSettings::default() }
+}
+
+fn settings(on_demand: OnDemand) -> CertificateSettings {
+    CertificateSettings {
         domain: Hostname::parse("sites.example").unwrap(),
+        api_hosts: vec![Hostname::parse("api.sites.example").unwrap()],
+        shows_api: false,
         on_demand,
         ways: vec![Way::TlsAlpn],
         orders_per_hour: 10,
         dns_wait: Duration::ZERO,
-    };
-    EdgeSettings { pointer_ttl: HOUR, certificates: Some(certificates), ..EdgeSettings::default() }
+    }
 }
 
 /// What a client that trusts nobody hears of a handshake with this host.
@@ -30,7 +35,7 @@ async fn refused(address: SocketAddr, host: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_get_no_certificate_hear_so_at_once() {
-    let edge = Running::with_settings(settings(OnDemand::Custom)).await;
+    let edge = Running::with_certificates(edge_settings(), settings(OnDemand::Custom)).await;
     for host in ["www.customer.example", "blog.sites.example"] {
         edge.publish((host, 1, HostKind::Production), &[("index.html", b"hello")]).await;
     }
@@ -47,7 +52,7 @@ async fn hosts_that_get_no_certificate_hear_so_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_that_cannot_be_reached_is_not_asked_again_at_each_hello() {
-    let edge = Running::with_settings(settings(OnDemand::All)).await;
+    let edge = Running::with_certificates(edge_settings(), settings(OnDemand::All)).await;
     edge.publish(("blog.sites.example", 1, HostKind::Production), &[("index.html", b"hello")]).await;
     let address = edge.tls_address.unwrap();
     refused(address, "blog.sites.example").await;
@@ -64,7 +69,11 @@ async fn the_operators_own_certificate_is_shown_where_it_fits_and_to_whoever_els
     let folder = tempfile::tempdir().unwrap();
     let files = certificate(folder.path());
     let root = std::fs::read(&files.cert).unwrap();
-    let edge = Running::with_settings(EdgeSettings { tls: Some(files), ..settings(OnDemand::All) }).await;
+    let edge = Running::with_certificates(
+        EdgeSettings { tls: Some(files), ..edge_settings() },
+        settings(OnDemand::All),
+    )
+    .await;
     edge.publish_files(&[("index.html", b"by TLS")]).await;
     let address = edge.tls_address.unwrap();
     let url = format!("https://blog.localhost:{}", address.port());
@@ -76,7 +85,7 @@ async fn the_operators_own_certificate_is_shown_where_it_fits_and_to_whoever_els
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_may_have_proofs_of_its_own_and_strangers_who_look_for_ours_cost_little() {
-    let edge = Running::with_settings(settings(OnDemand::All)).await;
+    let edge = Running::with_certificates(edge_settings(), settings(OnDemand::All)).await;
     let files: [(&str, &[u8]); 1] = [(".well-known/acme-challenge/theirs", b"of another authority")];
     edge.publish(("www.customer.example", 1, HostKind::Production), &files).await;
     let ask = async |token: &str| {

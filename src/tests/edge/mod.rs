@@ -33,11 +33,11 @@ use gv::domain::host::{HostKind, Hostname, Pointer, PointerTarget};
 use gv::domain::id::{DeploymentId, ProjectId, UserId};
 use gv::domain::manifest::{Coded, Codings, FileTable, Manifest, NewEntry, SitePath};
 use gv::domain::routing::rules::Rules;
-use gv::edge::certificates::CertificatePorts;
 use gv::edge::{EdgePorts, EdgeSettings, Listeners, serve};
 use gv::ports::blobs::{Blobs, Body, Key};
 use gv::ports::notices::{Notice, Notices};
 use gv::ports::traces::Tracer;
+use gv::tls::certificates::{CertificatePorts, CertificateSettings, Certificates};
 use line::Line;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -80,7 +80,22 @@ impl Running {
         Self::traced(folder, settings, Tracer::new(None, Arc::new(SystemClock))).await
     }
 
+    /// One that is to get certificates itself.
+    async fn with_certificates(settings: EdgeSettings, certificates: CertificateSettings) -> Self {
+        let tracer = Tracer::new(None, Arc::new(SystemClock));
+        Self::with_all(tempfile::tempdir().unwrap(), settings, tracer, Some(certificates)).await
+    }
+
     async fn traced(folder: tempfile::TempDir, settings: EdgeSettings, tracer: Tracer) -> Self {
+        Self::with_all(folder, settings, tracer, None).await
+    }
+
+    async fn with_all(
+        folder: tempfile::TempDir,
+        settings: EdgeSettings,
+        tracer: Tracer,
+        certificates: Option<CertificateSettings>,
+    ) -> Self {
         let blobs = Arc::new(Line::to(FilesystemBlobs::open(folder.path()).unwrap()));
         let cache = Arc::new(LocalCache::new(16 * 1024 * 1024));
         let notices = Arc::new(LocalNotices::new());
@@ -90,10 +105,10 @@ impl Running {
             blobs: blobs.clone(),
             clock: Arc::new(SystemClock),
             tracer,
-            certificates: settings.certificates.as_ref().map(|_| authority_out_of_reach()),
+            certificates: certificates.map(|settings| authority_out_of_reach(blobs.clone(), settings)),
         };
         let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let has_tls = settings.tls.is_some() || settings.certificates.is_some();
+        let has_tls = settings.tls.is_some() || ports.certificates.is_some();
         let listeners = Listeners { plain: listener(), tls: has_tls.then(listener) };
         let address = listeners.plain.local_addr().unwrap();
         let tls_address = listeners.tls.as_ref().map(|listener| listener.local_addr().unwrap());
@@ -241,12 +256,18 @@ impl Running {
 }
 
 /// Nobody listens there.
-fn authority_out_of_reach() -> CertificatePorts {
+fn authority_out_of_reach(blobs: Arc<Line>, settings: CertificateSettings) -> Arc<Certificates> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let directory = "https://127.0.0.1:1/directory".to_owned();
-    let settings = AcmeSettings { directory, email: None, root_ca: None, external_account: None };
-    let authority = Arc::new(AcmeAuthority::connect(settings).unwrap());
-    CertificatePorts { authority, dns: None, secrets: crate::support::database::keys() }
+    let acme = AcmeSettings { directory, email: None, root_ca: None, external_account: None };
+    let ports = CertificatePorts {
+        authority: Arc::new(AcmeAuthority::connect(acme).unwrap()),
+        dns: None,
+        secrets: crate::support::database::keys(),
+        blobs,
+        clock: Arc::new(SystemClock),
+    };
+    Arc::new(Certificates::new(ports, settings, tokio::runtime::Handle::current()))
 }
 
 fn pointer_to((host, version, kind): (&str, i64, HostKind), manifest: &Manifest) -> Pointer {

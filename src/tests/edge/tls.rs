@@ -2,7 +2,7 @@
 
 use super::{HOUR, Running, noise};
 use gv::edge::EdgeSettings;
-use gv::edge::tls::TlsFiles;
+use gv::tls::files::TlsFiles;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub fn certificate(folder: &Path) -> TlsFiles {
     let made = rcgen::generate_simple_self_signed(["blog.localhost".to_owned()]).unwrap();
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    TlsFiles { cert, key }
+    TlsFiles { role: "edge", cert, key }
 }
 
 /// Trusts this certificate alone.

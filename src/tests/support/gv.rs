@@ -83,6 +83,11 @@ impl Gv {
         self.account.token = owner["token"].as_str().unwrap().to_owned();
     }
 
+    /// Where one of its listeners is: `api`, `api_tls`, `edge`, `edge_tls` or `ops`.
+    pub fn url(&self, listener: &str) -> String {
+        self.process.url(listener)
+    }
+
     /// SIGKILL, now.
     pub fn kill(&mut self) {
         self.process.kill();

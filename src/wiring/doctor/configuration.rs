@@ -92,14 +92,14 @@ fn signing_keys(loaded: &Loaded, role: Option<Role>, found: &mut Findings) {
     }
 }
 
-/// Certificates that edges get by themselves.
+/// Certificates that edges and apis get by themselves.
 fn certificates(loaded: &Loaded, role: Option<Role>, found: &mut Findings) {
     const CHECK: &str = "certificates";
-    let Some(acme) = loaded.config.acme.as_ref().filter(|_| role.is_none_or(|role| role == Role::Edge))
-    else {
-        return;
-    };
-    if role == Some(Role::Edge) && loaded.config.secrets.keys.is_empty() {
+    let config = &loaded.config;
+    let (edge, api) = (config.edge.tls.is_some(), config.api.tls.is_some());
+    let is_shown = role.is_none_or(|role| role == Role::Edge && edge || role == Role::Api && api);
+    let Some(acme) = config.acme.as_ref().filter(|_| is_shown) else { return };
+    if role == Some(Role::Edge) && config.secrets.keys.is_empty() {
         found.broken(
             CHECK,
             "acme.enabled, and secrets.keys is empty: there is nothing to seal private keys by",

@@ -1,6 +1,7 @@
-//! Edges above one storage, and who they get certificates from. The authority looks for proofs of hosts
-//! at the second edge alone, so that a visitor of the first shows that any edge can answer for another.
+//! Edges and apis above one storage, and who they get certificates from. The authority looks for proofs of
+//! hosts at one process alone, so that a visitor of another shows that any can answer for any.
 
+use crate::support::database::{TestDatabase, fresh_url};
 use crate::support::free_port::free_port;
 use crate::support::name_server::NameServer;
 use crate::support::pebble::{Pebble, World};
@@ -23,19 +24,37 @@ const SECRET_KEY: &str = crate::support::database::SECRET_KEY;
 
 pub struct Fleet {
     // First: they end before what they use is gone.
-    pub edges: Vec<Edge>,
+    pub edges: Vec<Member>,
+    pub apis: Vec<Member>,
     pub pebble: Pebble,
     pub names: NameServer,
     services: Services,
     settings: Settings,
     folder: TempDir,
+    _database: TestDatabase,
 }
 
-pub struct Edge {
+pub struct Member {
     process: Process,
     pub tls: SocketAddr,
     ops: String,
     ports: (u16, u16),
+}
+
+/// How many there are.
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub edges: usize,
+    pub apis: usize,
+}
+
+/// Where the authority looks for proofs.
+#[derive(Clone, Copy)]
+pub enum Prover {
+    Edge(usize),
+    Api(usize),
+    /// Plain and by TLS.
+    At(u16, u16),
 }
 
 /// What a visitor gets.
@@ -64,37 +83,73 @@ impl Fleet {
         ports: Option<(u16, u16)>,
         settings: impl FnOnce(&NameServer) -> Settings,
     ) -> Self {
+        let prover = ports.map_or(Prover::Edge(1), |(plain, tls)| Prover::At(plain, tls));
+        Self::start_of(life, Size { edges: 2, apis: 0 }, prover, settings).await
+    }
+
+    pub async fn start_of(
+        life: Duration,
+        size: Size,
+        prover: Prover,
+        settings: impl FnOnce(&NameServer) -> Settings,
+    ) -> Self {
         let names = NameServer::start();
-        let of_edges = [(free_port(), free_port()), (free_port(), free_port())];
-        let (http_port, tls_port) = ports.unwrap_or(of_edges[1]);
+        let ports = |count: usize| (0..count).map(|_| (free_port(), free_port())).collect::<Vec<_>>();
+        let (of_edges, of_apis) = (ports(size.edges), ports(size.apis));
+        let (http_port, tls_port) = match prover {
+            Prover::Edge(number) => of_edges[number],
+            Prover::Api(number) => of_apis[number],
+            Prover::At(plain, tls) => (plain, tls),
+        };
         let pebble = Pebble::start(&World { dns: names.address(), http_port, tls_port, life }).await;
-        let services = Services::fresh();
-        let settings = base(&services, &pebble).and(&settings(&names));
+        let (services, database) = (Services::fresh(), fresh_url().await);
+        let mut base = base(&services, &pebble);
+        if size.apis > 0 {
+            base = base.and(&with_apis(&database));
+        }
+        let settings = base.and(&settings(&names));
         let folder = tempfile::tempdir().unwrap();
-        let mut fleet = Self { edges: Vec::new(), pebble, names, services, settings, folder };
+        let (edges, apis) = (Vec::new(), Vec::new());
+        let mut fleet = Self { edges, apis, pebble, names, services, settings, folder, _database: database };
         for ports in of_edges {
-            let edge = fleet.edge(ports, fleet.edges.len());
-            fleet.edges.push(edge);
+            fleet.edges.push(fleet.member("edge", ports, fleet.edges.len()));
+        }
+        for ports in of_apis {
+            fleet.apis.push(fleet.member("api", ports, fleet.apis.len()));
         }
         fleet
     }
 
-    fn edge(&self, ports: (u16, u16), number: usize) -> Edge {
-        let home = self.folder.path().join(format!("edge-{number}"));
+    fn member(&self, role: &str, ports: (u16, u16), number: usize) -> Member {
+        let section = role.to_uppercase();
+        let listen = [
+            (format!("GV_{section}__LISTEN"), format!("127.0.0.1:{}", ports.0)),
+            (format!("GV_{section}__TLS_LISTEN"), format!("127.0.0.1:{}", ports.1)),
+        ];
+        let process = self.process(role, &format!("{role}-{number}"), listen);
+        let tls = process.url(&format!("{role}_tls")).trim_start_matches("https://").parse().unwrap();
+        Member { tls, ops: process.url("ops"), process, ports }
+    }
+
+    /// A process of this role, in a folder of its own.
+    pub fn process(
+        &self,
+        role: &str,
+        name: &str,
+        more: impl IntoIterator<Item = (String, String)>,
+    ) -> Process {
+        let home = self.folder.path().join(name);
         std::fs::create_dir_all(&home).unwrap();
         let mut command = command();
         command.envs(self.settings.variables()).env("HOME", &home).env("GV_DATA_DIR", home.join("data"));
-        command.env("GV_EDGE__LISTEN", format!("127.0.0.1:{}", ports.0));
-        command.env("GV_EDGE__TLS_LISTEN", format!("127.0.0.1:{}", ports.1));
-        let process = Process::start(command_as(command, "edge"), &home.with_extension("log"));
-        let tls = process.url("edge_tls").trim_start_matches("https://").parse().unwrap();
-        Edge { tls, ops: process.url("ops"), process, ports }
+        command.envs(more).arg(role);
+        Process::start(command, &home.with_extension("log"))
     }
 
     /// Kills an edge and starts it again, with an empty memory.
     pub fn restart(&mut self, number: usize) {
         self.edges[number].process.kill();
-        self.edges[number] = self.edge(self.edges[number].ports, number);
+        self.edges[number] = self.member("edge", self.edges[number].ports, number);
     }
 
     /// Makes a site of one page, as a worker would.
@@ -138,7 +193,11 @@ impl Fleet {
 
     /// What a browser is shown that trusts the authority alone; else why it is not.
     pub async fn visit(&self, edge: usize, host: &str) -> Result<Shown, String> {
-        let address = self.edges[edge].tls;
+        self.visit_at(self.edges[edge].tls, host).await
+    }
+
+    /// The same of whoever listens there.
+    pub async fn visit_at(&self, address: SocketAddr, host: &str) -> Result<Shown, String> {
         let client = reqwest::Client::builder()
             .tls_certs_only([self.pebble.root.clone()])
             .tls_info(true)
@@ -155,12 +214,7 @@ impl Fleet {
 
     /// The sum of a metric's series of an edge whose labels contain this.
     pub async fn metric(&self, edge: usize, name: &str, label: &str) -> f64 {
-        let url = format!("{}/metrics", self.edges[edge].ops);
-        let text = reqwest::get(url).await.unwrap().text().await.unwrap();
-        let series = text.lines().filter_map(|line| line.rsplit_once(' '));
-        let wanted =
-            series.filter(|(series, _)| series.split('{').next() == Some(name) && series.contains(label));
-        wanted.map(|(_, value)| value.parse::<f64>().unwrap()).sum()
+        metric_of(&self.edges[edge].ops, name, label).await
     }
 
     /// An object as it lies in storage.
@@ -171,9 +225,20 @@ impl Fleet {
 
     /// What everybody who could know says, for a test that fails.
     pub fn logs(&self) -> String {
-        let edges: Vec<String> = self.edges.iter().map(|edge| edge.process.log()).collect();
-        format!("{}\n{}\n{}", edges.join("\n"), self.pebble.log(), self.names.log())
+        let members = self.edges.iter().chain(&self.apis);
+        let members: Vec<String> = members.map(|member| member.process.log()).collect();
+        format!("{}\n{}\n{}", members.join("\n"), self.pebble.log(), self.names.log())
     }
+}
+
+/// The same of whichever process has its operator's listener there.
+pub async fn metric_of(ops: &str, name: &str, label: &str) -> f64 {
+    let url = format!("{ops}/metrics");
+    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let series = text.lines().filter_map(|line| line.rsplit_once(' '));
+    let wanted =
+        series.filter(|(series, _)| series.split('{').next() == Some(name) && series.contains(label));
+    wanted.map(|(_, value)| value.parse::<f64>().unwrap()).sum()
 }
 
 /// Looks again and again until it is so.
@@ -206,7 +271,18 @@ fn base(services: &Services, pebble: &Pebble) -> Settings {
         .set("GV_ACME__DNS_WAIT_S", 0)
 }
 
-fn command_as(mut command: std::process::Command, role: &str) -> std::process::Command {
-    command.arg(role);
-    command
+/// What apis need besides, in a database that is up to date.
+fn with_apis(database: &TestDatabase) -> Settings {
+    let run = |command: &mut std::process::Command| {
+        let ran = command.output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    run(command().env("GV_DATABASE__URL", &database.url).env("GV_DATA_DIR", "/nowhere").arg("migrate"));
+    let key = run(command().args(["config", "keygen"]));
+    Settings::default()
+        .set("GV_DATABASE__URL", database.url.as_str())
+        .set("GV_AUTH__SIGNING_KEYS", key.trim())
+        // Edges have to know that the API has TLS.
+        .set("GV_API__TLS_LISTEN", "127.0.0.1:0")
 }

@@ -1,17 +1,18 @@
 //! One certificate for all sites below the domain, proved by DNS.
 
 use super::fleet::{Fleet, eventually};
-use crate::support::name_server::{KEY, KEY_NAME, ZONE};
+use crate::support::name_server::{KEY, KEY_NAME, NameServer, ZONE};
 use crate::support::process::Settings;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 const LIFE: Duration = Duration::from_secs(86_400);
 
-fn rfc2136(settings: Settings, server: &str) -> Settings {
+/// The zone of the operator takes updates.
+pub fn rfc2136(settings: Settings, names: &NameServer) -> Settings {
     settings
         .set("GV_ACME__DNS_PROVIDER", "rfc2136")
-        .set("GV_ACME__DNS_SERVER", server)
+        .set("GV_ACME__DNS_SERVER", names.address())
         .set("GV_ACME__DNS_ZONE", ZONE)
         .set("GV_ACME__DNS_KEY_NAME", KEY_NAME)
         .set("GV_ACME__DNS_KEY", KEY)
@@ -33,7 +34,7 @@ async fn expect_one_for_all(fleet: &Fleet) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wildcard_comes_by_updates_of_a_real_zone() {
-    let fleet = Fleet::start_with(LIFE, |names| rfc2136(Settings::default(), &names.address())).await;
+    let fleet = Fleet::start_with(LIFE, |names| rfc2136(Settings::default(), names)).await;
     expect_one_for_all(&fleet).await;
     eventually("nothing is left in the zone", async || {
         fleet.names.texts("_acme-challenge.sites.example").is_empty()

@@ -1,13 +1,13 @@
-//! Certificates, accounts and the ledger in object storage, where all edges share them. Private keys
+//! Certificates, accounts and the ledger in object storage, where all processes share them. Private keys
 //! and accounts lie there sealed.
 
 use crate::domain::certificate::{AuthorityId, CertificateName};
 use crate::domain::sealing::{Place, SealError, SecretKeys};
 use crate::domain::secret::Secret;
-use crate::edge::certificates::ledger::Ledger;
-use crate::edge::certificates::record::Record;
 use crate::ports::blobs::{Blobs, Body, Key, Tag};
 use crate::ports::error::{StoreError, StoreErrorKind};
+use crate::tls::certificates::ledger::Ledger;
+use crate::tls::certificates::record::Record;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;

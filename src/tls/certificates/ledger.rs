@@ -1,4 +1,4 @@
-//! How many certificates were ordered lately, by all edges together, and until when the authority
+//! How many certificates were ordered lately, by all processes together, and until when the authority
 //! wants none ordered at all.
 
 use serde::{Deserialize, Serialize};

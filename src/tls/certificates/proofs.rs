@@ -1,14 +1,14 @@
-//! A lease that is held, and the proofs that are shown under it: in its record, where every edge finds
+//! A lease that is held, and the proofs that are shown under it: in its record, where every process finds
 //! them, or in the operator's DNS.
 
 use crate::domain::certificate::CertificateName;
-use crate::edge::certificates::challenge::FORGOTTEN;
-use crate::edge::certificates::record::{Record, Shown};
-use crate::edge::certificates::store::Store;
 use crate::ports::authority::{Proof, Proofs};
 use crate::ports::blobs::Tag;
 use crate::ports::dns_records::DnsRecords;
 use crate::ports::error::StoreError;
+use crate::tls::certificates::challenge::FORGOTTEN;
+use crate::tls::certificates::record::{Record, Shown};
+use crate::tls::certificates::store::Store;
 use async_trait::async_trait;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -87,10 +87,10 @@ impl Proofs for LeaseProofs<'_> {
         }
         match leased.write(self.store).await {
             Ok(true) => {}
-            Ok(false) => return Err("another edge has taken over".to_owned()),
+            Ok(false) => return Err("another process has taken over".to_owned()),
             Err(error) => return Err(error.to_string()),
         }
-        // Edges that looked a moment ago look again from then on.
+        // Those that looked a moment ago look again from then on.
         tokio::time::sleep(FORGOTTEN).await;
         Ok(())
     }

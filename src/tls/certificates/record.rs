@@ -4,13 +4,13 @@
 //! shown and a certificate put in its place by compare-and-swap.
 
 use crate::domain::certificate::{CertificateName, pause, renewal};
-use crate::edge::certificates::parsed::Parsed;
 use crate::ports::authority::{Proof, Way};
+use crate::tls::certificates::parsed::Parsed;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// Clocks of two edges may be apart by so much: that much longer a lease is respected.
+/// Clocks of two processes may be apart by so much: that much longer a lease is respected.
 const SKEW: Duration = Duration::from_secs(30);
 /// Of what an authority says about a failure, in bytes.
 const MAX_REASON: usize = 2_000;
@@ -35,7 +35,7 @@ pub struct Kept {
     pub key: String,
     #[serde(with = "time::serde::rfc3339")]
     pub not_after: OffsetDateTime,
-    /// The same for all edges.
+    /// The same for all processes.
     #[serde(with = "time::serde::rfc3339")]
     pub renew_at: OffsetDateTime,
 }
@@ -47,7 +47,7 @@ pub struct Lease {
     pub owner: String,
     #[serde(with = "time::serde::rfc3339")]
     pub until: OffsetDateTime,
-    /// What the authority is to find, whichever edge it asks.
+    /// What the authority is to find, whichever process it asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Shown>,
 }
@@ -59,7 +59,7 @@ pub struct Shown {
     pub key_authorization: String,
 }
 
-/// The ways that edges answer by.
+/// The ways that gv itself answers by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ShownWay {
@@ -136,7 +136,7 @@ impl Record {
 }
 
 impl Shown {
-    /// `None`: not shown by edges.
+    /// `None`: not shown by gv itself.
     pub fn of(proof: &Proof) -> Option<Self> {
         let way = match proof.way {
             Way::Http => ShownWay::Http,

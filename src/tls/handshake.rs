@@ -1,14 +1,14 @@
-//! How a connection becomes one by TLS: with the operator's certificate from files, or with one that the
-//! edge got itself, which a first visitor waits for; or to prove to an authority that a host is ours.
+//! How a connection becomes one by TLS: with the operator's certificate from files, or with one that gv
+//! got itself, which a first client waits for; or to prove to an authority that a host is ours.
 //!
 //! A host that nothing is shown for hears `unrecognized_name` (RFC 6066, 3). Start with
 //! [`Handshakes::accept`].
 
 use crate::domain::host::Hostname;
-use crate::edge::Edge;
-use crate::edge::certificates::{ACME_TLS, Certificates};
-use crate::edge::front::Wire;
-use crate::edge::tls::{self, Certificate};
+use crate::tls::Hosts;
+use crate::tls::certificates::{ACME_TLS, Certificates};
+use crate::tls::files::{Certificate, acceptor};
+use crate::tls::wire::Wire;
 use rustls::ServerConfig;
 use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -30,24 +30,32 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 pub struct Handshakes {
     acceptor: TlsAcceptor,
-    edge: Arc<Edge>,
+    hosts: Hosts,
+    certificates: Option<Arc<Certificates>>,
     files: Option<Arc<Certificate>>,
 }
 
 impl Handshakes {
     /// Fails where there is nothing to show.
-    pub fn new(edge: &Arc<Edge>, files: Option<Arc<Certificate>>) -> anyhow::Result<Self> {
-        let acceptor = match (&files, &edge.certificates) {
+    pub fn new(
+        hosts: Hosts,
+        certificates: Option<Arc<Certificates>>,
+        files: Option<Arc<Certificate>>,
+    ) -> anyhow::Result<Self> {
+        let acceptor = match (&files, &certificates) {
             (Some(files), None) => files.acceptor(),
-            (_, Some(_)) => tls::acceptor(Arc::new(Shown { edge: Arc::clone(edge), files: files.clone() })),
+            (_, Some(certificates)) => {
+                let (hosts, certificates) = (hosts.clone(), Arc::clone(certificates));
+                acceptor(Arc::new(Shown { hosts, certificates, files: files.clone() }))
+            }
             (None, None) => anyhow::bail!("a listener for TLS needs a certificate"),
         };
-        Ok(Self { acceptor, edge: Arc::clone(edge), files })
+        Ok(Self { acceptor, hosts, certificates, files })
     }
 
     /// `None`: there is nobody to talk to.
     pub async fn accept(&self, stream: TcpStream) -> Option<TlsStream<Wire>> {
-        match &self.edge.certificates {
+        match &self.certificates {
             None => timeout(HANDSHAKE, self.acceptor.accept(Wire(stream))).await.ok()?.ok(),
             Some(certificates) => self.accept_by_name(certificates, Wire(stream)).await,
         }
@@ -60,7 +68,7 @@ impl Handshakes {
         let host = hello.server_name().and_then(|name| Hostname::parse(name).ok());
         let is_proof = hello.alpn().is_some_and(|mut protocols| protocols.any(|it| it == ACME_TLS));
         let config = match (&host, is_proof) {
-            (Some(host), true) => certificates.proof(&self.edge.pointers, host).await,
+            (Some(host), true) => certificates.proof(&self.hosts, host).await,
             (None, true) => None,
             (host, false) => self.config(certificates, host.as_ref()).await,
         };
@@ -87,7 +95,7 @@ impl Handshakes {
         let config = || Arc::clone(self.acceptor.config());
         let is_in_files = host.is_none_or(|host| self.files.as_ref().is_some_and(|files| files.covers(host)));
         if let Some(host) = host.filter(|_| !is_in_files)
-            && certificates.ready(&self.edge.pointers, host).await.is_ok()
+            && certificates.ready(&self.hosts, host).await.is_ok()
         {
             return Some(config());
         }
@@ -106,7 +114,8 @@ async fn refuse(wire: &mut Wire) {
 
 /// What is shown to a client, by the name that it asks for, as memory has it now.
 struct Shown {
-    edge: Arc<Edge>,
+    hosts: Hosts,
+    certificates: Arc<Certificates>,
     files: Option<Arc<Certificate>>,
 }
 
@@ -119,13 +128,15 @@ impl ResolvesServerCert for Shown {
         if self.files.as_ref().is_some_and(|files| files.covers(&host)) {
             return of_files();
         }
-        let own = self.edge.certificates.as_ref().and_then(|certificates| certificates.held(&host));
-        own.or_else(of_files)
+        self.certificates.held(&self.hosts, &host).or_else(of_files)
     }
 }
 
 impl fmt::Debug for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shown").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Shown")
+            .field("hosts", &self.hosts)
+            .field("files", &self.files)
+            .finish_non_exhaustive()
     }
 }

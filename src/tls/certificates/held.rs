@@ -1,4 +1,4 @@
-//! What an edge has of certificates in memory: those that it shows, and the names that it asks nobody
+//! What a process has of certificates in memory: those that it shows, and the names that it asks nobody
 //! about for a while. Both are bounded; what is forgotten is read again.
 
 use crate::domain::certificate::CertificateName;

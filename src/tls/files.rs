@@ -1,5 +1,5 @@
-//! TLS in front of sites: a certificate and its key from files, which are read again when they
-//! change, so that a renewed certificate needs no restart.
+//! A certificate and its key from files, which are read again when they change, so that a renewed
+//! certificate needs no restart.
 
 use crate::domain::host::Hostname;
 use anyhow::Context as _;
@@ -22,6 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
+    /// Whose they are: `edge` or `api`, as its keys of the configuration begin.
+    pub role: &'static str,
     /// PEM: the certificate, then those that lead to its root.
     pub cert: PathBuf,
     /// PEM: PKCS#8, PKCS#1 or SEC1.
@@ -32,7 +34,7 @@ pub struct TlsFiles {
 pub const HTTP_2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// What is shown to visitors, as it was read last.
+/// What is shown to clients, as it was read last.
 pub struct Certificate {
     files: TlsFiles,
     shown: RwLock<Arc<CertifiedKey>>,
@@ -49,14 +51,15 @@ impl TlsFiles {
     }
 
     fn read(&self) -> anyhow::Result<CertifiedKey> {
-        let of = |key: &str, path: &Path| format!("{key}: {}", path.display());
+        let role = self.role;
+        let of = |key: &str, path: &Path| format!("{role}.{key}: {}", path.display());
         let certs = CertificateDer::pem_file_iter(&self.cert)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .with_context(|| of("edge.tls_cert", &self.cert))?;
-        anyhow::ensure!(!certs.is_empty(), "{}: has no certificate", of("edge.tls_cert", &self.cert));
-        let key = PrivateKeyDer::from_pem_file(&self.key).with_context(|| of("edge.tls_key", &self.key))?;
+            .with_context(|| of("tls_cert", &self.cert))?;
+        anyhow::ensure!(!certs.is_empty(), "{}: has no certificate", of("tls_cert", &self.cert));
+        let key = PrivateKeyDer::from_pem_file(&self.key).with_context(|| of("tls_key", &self.key))?;
         CertifiedKey::from_der(certs, key, &ring::default_provider())
-            .with_context(|| format!("{} does not fit edge.tls_cert", of("edge.tls_key", &self.key)))
+            .with_context(|| format!("{} does not fit {role}.tls_cert", of("tls_key", &self.key)))
     }
 
     fn marks(&self) -> Marks {
@@ -94,7 +97,7 @@ impl Certificate {
     /// Reads the files again whenever they change, for ever. What cannot be used is told, and the
     /// certificate before it goes on being shown.
     pub async fn follow(&self) {
-        let mut seen = self.files.marks();
+        let (mut seen, role) = (self.files.marks(), self.files.role);
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let marks = self.files.marks();
@@ -106,16 +109,24 @@ impl Certificate {
             match self.files.read() {
                 Ok(read) => {
                     *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read);
-                    tracing::info!("the edge shows another certificate");
+                    tracing::info!("the {role} shows another certificate");
                 }
                 Err(error) => {
                     tracing::warn!(
                         error = format!("{error:#}"),
-                        "the edge keeps the certificate that it has"
+                        "the {role} keeps the certificate that it has"
                     );
                 }
             }
         }
+    }
+}
+
+/// Follows a certificate's files, where there is one, for ever.
+pub async fn following(certificate: Option<&Certificate>) {
+    match certificate {
+        Some(certificate) => certificate.follow().await,
+        None => std::future::pending().await,
     }
 }
 

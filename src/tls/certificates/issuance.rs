@@ -1,20 +1,20 @@
-//! Getting one certificate: from storage, where another edge got it, else from the authority, which
+//! Getting one certificate: from storage, where another process got it, else from the authority, which
 //! one process asks at a time.
 //!
 //! Start with [`Issuance::get`].
 
 use crate::domain::certificate::CertificateName;
 use crate::domain::secret::Secret;
-use crate::edge::certificates::held::{Held, HeldCertificate};
-use crate::edge::certificates::parsed::{Parsed, parse};
-use crate::edge::certificates::proofs::Leased;
-use crate::edge::certificates::record::{Lease, Record, Standing};
-use crate::edge::certificates::store::{Found, Store};
-use crate::edge::certificates::{CertificateSettings, ORDERS};
 use crate::ports::authority::{CertificateAuthority, Issued, OrderError, OrderErrorKind, Proofs, Way};
 use crate::ports::clock::Clock;
 use crate::ports::dns_records::DnsRecords;
 use crate::ports::error::StoreError;
+use crate::tls::certificates::held::{Held, HeldCertificate};
+use crate::tls::certificates::parsed::{Parsed, parse};
+use crate::tls::certificates::proofs::Leased;
+use crate::tls::certificates::record::{Lease, Record, Standing};
+use crate::tls::certificates::store::{Found, Store};
+use crate::tls::certificates::{CertificateSettings, ORDERS};
 use rand::Rng;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,9 +26,9 @@ const ORDER: Duration = Duration::from_secs(90);
 const DNS_ORDER: Duration = Duration::from_secs(600);
 /// What a lease lasts beyond an order, for writing down how it ended.
 const WRITING: Duration = Duration::from_secs(30);
-/// How often an edge looks whether another one has got what it waits for.
+/// How often a process looks whether another one has got what it waits for.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long nobody asks again after storage failed, and about a certificate that another edge renews.
+/// How long nobody asks again after storage failed, and about a certificate that another process renews.
 const SOON: Duration = Duration::from_secs(5);
 /// An operator who removes a record is noticed after so long.
 const LONGEST_MEMORY: Duration = Duration::from_secs(300);
@@ -115,7 +115,7 @@ impl Issuance {
         }
     }
 
-    /// `None`: another edge was there first.
+    /// `None`: another process was there first.
     async fn lease(
         &self,
         name: &CertificateName,
@@ -195,7 +195,7 @@ impl Issuance {
             return Ok(account);
         }
         let account = self.authority.register().await?;
-        // Of two edges that make one at the same time, each may use its own once.
+        // Of two processes that make one at the same time, each may use its own once.
         self.store.keep_account(&account).await?;
         tracing::info!(
             directory = self.authority.directory(),
@@ -237,7 +237,7 @@ impl Issuance {
         if error.kind == OrderErrorKind::RateLimited {
             at_least = error.retry_after.unwrap_or(RATE_LIMITED);
             if let Err(error) = self.store.block(now + at_least).await {
-                tracing::warn!(%error, "other edges do not hear that the authority wants to be left alone");
+                tracing::warn!(%error, "other processes do not hear that the authority wants to be left alone");
             }
         }
         let mut until = now;
@@ -261,7 +261,7 @@ impl Issuance {
         // It is shown from now on, whatever becomes of the others' copy.
         self.take(name, &leased.record);
         if !leased.write(&self.store).await? {
-            tracing::warn!(%name, "another edge took over what this one was too slow for");
+            tracing::warn!(%name, "another process took over what this one was too slow for");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What an authority finds at an edge while a certificate is being got, whichever edge it asks: a
+//! What an authority finds while a certificate is being got, whichever process it asks: a
 //! document (RFC 8555, 8.3), or a certificate of our own that carries the proof (RFC 8737).
 //!
 //! Strangers may ask for these too: what is found in storage, or not, is remembered for a moment.
@@ -6,8 +6,8 @@
 use crate::domain::certificate::CertificateName;
 use crate::domain::digest::Digest;
 use crate::domain::host::Hostname;
-use crate::edge::certificates::record::{Record, Shown, ShownWay};
-use crate::edge::certificates::store::Store;
+use crate::tls::certificates::record::{Record, Shown, ShownWay};
+use crate::tls::certificates::store::Store;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache as Memory;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
@@ -24,7 +24,7 @@ pub const CHALLENGE_FOLDER: &str = "/.well-known/acme-challenge/";
 pub const ACME_TLS: &[u8] = b"acme-tls/1";
 /// A proof that is asked for again within so long is not looked for again.
 const REMEMBERED: Duration = Duration::from_millis(250);
-/// After so long every edge looks again, its own slowness included.
+/// After so long every process looks again, its own slowness included.
 pub const FORGOTTEN: Duration = Duration::from_millis(400);
 const MAX_REMEMBERED: u64 = 1_000;
 /// Of a token, in characters: they have 128 bits at least (RFC 8555, 8.3), and ours to come are short.
