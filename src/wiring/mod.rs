@@ -10,7 +10,11 @@ mod checks;
 pub mod data_dir;
 mod disk;
 pub mod doctor;
+mod keys;
+mod restore;
 mod traces;
+
+pub use restore::lift_hosts;
 
 use crate::adapters::clock::SystemClock;
 use crate::adapters::source::git::GitSource;
@@ -69,10 +73,7 @@ pub async fn up(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let data = DataDir::open(&config.data_dir)?;
-    let secrets = match config.secrets.keys.as_slice() {
-        [] => parsed(&[data.secret_key()?])?,
-        keys => parsed(keys)?,
-    };
+    let Some(secrets) = keys::of_up(config, &data, &stop).await? else { return Ok(()) };
     let backends = Backends::connect(config, &secrets)?;
     let (api, edge) = (bind("api.listen", config.api.listen)?, edge_listeners(config)?);
     let (api_address, (edge_address, tls_address)) = (api.local_addr()?, addresses(&edge)?);
