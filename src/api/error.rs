@@ -182,6 +182,12 @@ impl From<StoreError> for Problem {
             StoreErrorKind::Conflict => {
                 Self::new(Kind::Conflict, "Another request changed the same thing: try again.")
             }
+            // Nobody's request mends it, but its operator does: no time is named.
+            StoreErrorKind::Locked => Self::new(
+                Kind::Unavailable,
+                "This is sealed by a key that this gv does not have: its operator must put the key back into \
+                 secrets.keys (gv doctor says which).",
+            ),
             StoreErrorKind::Corrupt | StoreErrorKind::Internal => Self::internal(),
         };
         problem.more.cause = Some(cause);
@@ -275,6 +281,7 @@ mod tests {
         for (kind, status) in [
             (StoreErrorKind::Unavailable, 503),
             (StoreErrorKind::Conflict, 409),
+            (StoreErrorKind::Locked, 503),
             (StoreErrorKind::Corrupt, 500),
             (StoreErrorKind::Internal, 500),
         ] {

@@ -5,7 +5,7 @@
 //! compare-and-set. It is not the work itself: that is the worker's. Start with [`App::take`].
 
 use crate::app::App;
-use crate::domain::deployment::{Deployment, InvalidTransition, StateName};
+use crate::domain::deployment::{Deployment, FailureCode, InvalidTransition, StateName};
 use crate::domain::id::DeploymentId;
 use crate::ports::deployments::{Claim, Renewal};
 use crate::ports::error::{StoreError, StoreErrorKind};
@@ -108,6 +108,15 @@ impl App {
         let deployment = match self.database.claim(id, worker, length, self.clock.now(), most).await? {
             Claim::Taken(deployment) => *deployment,
             Claim::Held | Claim::AccountBusy | Claim::Over => return Ok(Taken::NotOurs),
+            Claim::Locked => {
+                tracing::error!(deployment = %id, "a deployment failed: secrets.keys lacks the key that sealed it");
+                metrics::counter!(
+                    "gv_deployments_finished_total",
+                    "state" => StateName::Failed.word(), "code" => FailureCode::StorageFailed.word()
+                )
+                .increment(1);
+                return Ok(Taken::NotOurs);
+            }
         };
         let lost = deployment.losses >= self.policy.max_attempts;
         let lease = Lease::hold(self.clone(), deployment, length, asked_at);

@@ -134,8 +134,9 @@ impl App {
     }
 
     /// Brings a host's published copy up to its record, or to a newer one that it finds. Of any
-    /// number of callers, in any order, the newest record is what stays. Fails when storage or
-    /// database cannot be reached or are too slow; cache and edges then hear of it later.
+    /// number of callers, in any order, the newest record is what stays. A copy that knows better than the
+    /// record is of a database that was since put back to an earlier state: it is written over. Fails when
+    /// storage or database cannot be reached or are too slow; cache and edges then hear of it later.
     pub async fn publish_host(&self, record: HostRecord) -> Result<(), StoreError> {
         self.publish(record, None).await
     }
@@ -172,9 +173,20 @@ impl App {
             let finding = self.database.find_host(&record.host);
             let Some(present) = within(DATABASE, "finding a host", finding).await? else { return Ok(()) };
             record = present;
-            if let Some(pointer) = newer.filter(|pointer| pointer.version >= record.revision) {
+            let Some(pointer) = newer.filter(|pointer| pointer.version >= record.revision) else { continue };
+            if pointer.is_of(&record) {
                 return self.spread(&record, pointer.clone()).await;
             }
+            // A record moves before its copy, and this one was read after the copy was: that can be as new at
+            // most, and then say the same. So the database was restored. What it says counts, under a version
+            // that caches and edges take for newer; a move that comes meanwhile keeps what it says.
+            tracing::warn!(
+                host = %record.host, revision = record.revision, stored = pointer.version,
+                "the database is behind its storage, as after a restore: its record is lifted over the copy"
+            );
+            let lifting = self.database.lift_host(&record.host, pointer.version);
+            let Some(lifted) = within(DATABASE, "lifting a host", lifting).await? else { return Ok(()) };
+            record = lifted;
         }
         Err(StoreError::new(
             StoreErrorKind::Unavailable,
@@ -244,9 +256,7 @@ impl App {
             tracing::warn!(host = %record.host, %error, "edges learn of a moved host only with time");
         }
         metrics::counter!("gv_hosts_published_total").increment(1);
-        // A restored database may be behind its storage: no more is marked than it knows of.
-        let revision = version.min(record.revision);
-        let marking = self.database.mark_published(&record.host, revision);
+        let marking = self.database.mark_published(&record.host, version);
         within(DATABASE, "marking a host as published", marking).await
     }
 }

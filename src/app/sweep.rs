@@ -48,13 +48,14 @@ impl App {
     }
 
     async fn ring_again(&self, queue: &mut Outage) -> Result<(), StoreError> {
-        let backlog = within(DATABASE, "counting what waits", self.database.backlog()).await?;
+        let counting = self.database.backlog(self.policy.account_builds);
+        let backlog = within(DATABASE, "counting what waits", counting).await?;
         metrics::gauge!("gv_deployments_waiting").set(backlog.waiting as f64);
         metrics::gauge!("gv_oldest_waiting_seconds").set(backlog.oldest_s as f64);
         let depth = within(COURTESY, "counting announcements", self.queue.depth()).await;
         // A queue that cannot tell may have lost everything.
         let held = depth.unwrap_or_default().unwrap_or_default();
-        let quiet = quiet(self.queue.is_shared(), self.policy.lease) * patience(held, backlog.waiting);
+        let quiet = quiet(self.queue.is_shared(), self.policy.lease) * patience(held, backlog.unheld);
         let taking = self.database.take_unannounced(quiet, RINGS);
         for id in within(DATABASE, "looking for what nobody holds", taking).await? {
             tracing::debug!(deployment = %id, "ringing again");

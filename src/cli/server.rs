@@ -38,6 +38,10 @@ pub struct MigrateArgs {
     /// Only say what there is to do; exit 1 when there is something.
     #[arg(long)]
     pub check: bool,
+    /// After the database was restored from a copy: also make what it says of its hosts count over whatever
+    /// was published since, in storage and at edges (docs/operations.md, "Restore").
+    #[arg(long, conflicts_with = "check")]
+    pub restored: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +95,13 @@ pub fn migrate(args: &ConfigArgs, migrate: &MigrateArgs) -> anyhow::Result<ExitC
             return Ok(if pending.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         report("ran", &wiring::migrate(&config).await?, "the database was up to date")?;
+        if migrate.restored {
+            let hosts = wiring::lift_hosts(&config).await?;
+            writeln!(
+                std::io::stdout(),
+                "lifted: {hosts} hosts, which the sweepers of api and worker publish"
+            )?;
+        }
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -135,6 +135,14 @@ impl Pointer {
     }
 }
 
+impl Pointer {
+    /// Whether it is this record's copy.
+    pub fn is_of(&self, record: &HostRecord) -> bool {
+        let copy = Self::from(record);
+        self.version == copy.version && self.host == copy.host && self.target == copy.target
+    }
+}
+
 impl PointerTarget {
     fn owner(&self) -> (UserId, ProjectId) {
         (self.account, self.project)

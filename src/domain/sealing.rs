@@ -17,7 +17,8 @@ use ring::{aead, hkdf, hmac};
 use std::collections::HashSet;
 use std::fmt;
 
-const SEALED: &str = "gve1.";
+/// What every sealed text begins with.
+pub const SEALED: &str = "gve1.";
 const KEY: &str = "gvs1.";
 const SALT: usize = 24;
 /// What derived keys are for: one that seals never says who is who, and the other way round.
@@ -138,7 +139,12 @@ impl SecretKeys {
 
     /// What texts begin with that the first key sealed.
     pub fn newest_prefix(&self) -> Option<String> {
-        self.keys.first().map(|key| format!("{SEALED}{}.", key.id))
+        self.prefixes().next()
+    }
+
+    /// What texts begin with that these keys sealed, each its own.
+    pub fn prefixes(&self) -> impl Iterator<Item = String> {
+        self.keys.iter().map(|key| format!("{SEALED}{}.", key.id))
     }
 
     /// A name for `bytes` that tells nothing about them to who does not have the first key; `None` without

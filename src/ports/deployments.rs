@@ -91,7 +91,8 @@ pub trait Deployments: Send + Sync {
 
     /// Takes the lease of a deployment that waits, or whose lease is over, for `lease` from the
     /// database's now. Counts a loss when another's lease had run out. Of one account no more than
-    /// `account_builds` are held at a time, whoever claims.
+    /// `account_builds` are held at a time, whoever claims. One that none of this process's keys opens ends
+    /// as failed, and says why.
     async fn claim(
         &self,
         id: DeploymentId,
@@ -117,8 +118,9 @@ pub trait Deployments: Send + Sync {
     /// Ends at once all leases of a worker that is known to be dead. Returns how many.
     async fn abandon(&self, worker: &str) -> Result<u64, StoreError>;
 
-    /// How many deployments wait, and for how many seconds the oldest has.
-    async fn backlog(&self) -> Result<Backlog, StoreError>;
+    /// How much waits. Where an account may have `account_builds` running, those of it that find no place are
+    /// no reason for another worker.
+    async fn backlog(&self, account_builds: u32) -> Result<Backlog, StoreError>;
 }
 
 /// A client's name for one submission, and what it submitted.
@@ -155,6 +157,8 @@ pub enum Claim {
     AccountBusy,
     /// It has ended, or was deleted.
     Over,
+    /// It is sealed by a key that this process does not have, and has failed of that.
+    Locked,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +199,11 @@ pub struct Superseded {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
+    /// What free workers could take now: what is queued, and what was held until its lease ran out, of each
+    /// account no more than it has free places.
     pub waiting: u64,
+    /// For how many seconds the oldest of these has waited: since it was submitted, or its lease ran out.
     pub oldest_s: u64,
+    /// All that nobody holds.
+    pub unheld: u64,
 }

@@ -19,6 +19,8 @@ pub enum StoreErrorKind {
     Conflict,
     /// What came back is not what was written: wrong digest, length or form.
     Corrupt,
+    /// Sealed by a key that this process does not have: its operator can bring the key back.
+    Locked,
     /// A defect of gv or of its configuration: trying again will not help.
     Internal,
 }
@@ -47,6 +49,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Unavailable => "unavailable",
             StoreErrorKind::Conflict => "already there",
             StoreErrorKind::Corrupt => "corrupt",
+            StoreErrorKind::Locked => "locked",
             StoreErrorKind::Internal => "failed",
         };
         write!(f, "{}: {kind}", self.doing)?;

@@ -35,6 +35,23 @@ pub trait Hosts: Send + Sync {
     /// Hosts whose last move is at least `age` old and is not certain to have been published.
     async fn unpublished(&self, age: Duration, limit: u32) -> Result<Vec<HostRecord>, StoreError>;
 
+    /// Lifts a host's revision over `published`, which storage has although this database does not know of
+    /// it, unless it is higher already. Nothing else of the record changes. Returns it as it then is; `None`:
+    /// there is no such host.
+    async fn lift_host(&self, host: &Hostname, published: i64) -> Result<Option<HostRecord>, StoreError>;
+
+    /// Lifts up to `limit` hosts, the next after `after` by name, over everything that can have been published of
+    /// them, whatever this database forgot of it: by a million, and at least to the microseconds since 1970
+    /// by the database's clock, which no host reaches by moves. `None`: there are no more.
+    async fn lift_hosts(&self, after: Option<&Hostname>, limit: u32) -> Result<Option<Lifted>, StoreError>;
+
     /// Object storage has this revision, or a newer one.
     async fn mark_published(&self, host: &Hostname, revision: i64) -> Result<(), StoreError>;
+}
+
+/// Some hosts, in the order of their names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lifted {
+    pub count: u64,
+    pub last: Hostname,
 }

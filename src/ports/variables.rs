@@ -2,6 +2,7 @@
 
 use crate::domain::deployment::Target;
 use crate::domain::id::{ProjectId, UserId};
+use crate::domain::sealing::SealError;
 use crate::domain::variable::{ProjectVariable, VariableName};
 use crate::ports::error::StoreError;
 use async_trait::async_trait;
@@ -40,6 +41,10 @@ pub trait ProjectVariables: Send + Sync {
     /// what was stored before there was sealing. To be called until nothing is left; in between and beside
     /// it everything goes on.
     async fn reseal(&self, limit: u32) -> Result<Resealed, StoreError>;
+
+    /// Tries the keys out on what is sealed: on something that none of them has sealed, where there is such a
+    /// thing among all variables and the newest deployments, else on any of these.
+    async fn try_keys(&self) -> Result<KeyTrial, StoreError>;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +54,15 @@ pub enum PutVariable {
     NotFound,
     TooMany,
     TooLarge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyTrial {
+    /// Nothing is sealed yet.
+    Nothing,
+    Opens,
+    /// Something does not open: why.
+    Refused(SealError),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

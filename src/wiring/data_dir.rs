@@ -96,9 +96,14 @@ impl DataDir {
     }
 }
 
+/// Where a `gv up` keeps the key that it made itself.
+pub fn secret_key_file(data_dir: &Path) -> PathBuf {
+    data_dir.join(SECRET_KEY)
+}
+
 /// The key that a `gv up` in this folder seals by, where it made one itself.
 pub fn kept_secret_key(data_dir: &Path) -> anyhow::Result<Option<Secret>> {
-    let path = data_dir.join(SECRET_KEY);
+    let path = secret_key_file(data_dir);
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Some(Secret::new(text.trim()))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

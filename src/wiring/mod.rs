@@ -10,8 +10,12 @@ mod checks;
 pub mod data_dir;
 mod disk;
 pub mod doctor;
+mod keys;
 mod listeners;
+mod restore;
 mod traces;
+
+pub use restore::lift_hosts;
 
 use crate::adapters::clock::SystemClock;
 use crate::adapters::source::git::GitSource;
@@ -80,10 +84,7 @@ pub async fn up(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let data = DataDir::open(&config.data_dir)?;
-    let secrets = match config.secrets.keys.as_slice() {
-        [] => parsed(&[data.secret_key()?])?,
-        keys => parsed(keys)?,
-    };
+    let Some(secrets) = keys::of_up(config, &data, &stop).await? else { return Ok(()) };
     let backends = Backends::connect(config, &secrets)?;
     let (api, edge) = (api_listeners(config)?, edge_listeners(config)?);
     let (api_address, api_tls) = (api.plain.local_addr()?, tls_address(api.tls.as_ref())?);

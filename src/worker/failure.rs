@@ -5,7 +5,7 @@ use crate::app::lease::AdvanceError;
 use crate::domain::deployment::Deployment;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::routing::sources::Refused;
-use crate::ports::error::StoreError;
+use crate::ports::error::{StoreError, StoreErrorKind};
 use crate::ports::executor::ExecutorError;
 use crate::ports::source::SourceError;
 use crate::worker::collect::CollectError;
@@ -39,6 +39,16 @@ impl Halt {
     pub fn storage(cause: StoreError) -> Self {
         let message = "The site's files could not be stored. Deploy again; when it fails again, ask the operator, \
                        whose log has the cause.";
+        Self::Failed { failure: Failure::new(FailureCode::StorageFailed, message), cause: Some(cause.into()) }
+    }
+
+    /// The project's variables could not be read.
+    pub fn variables(cause: StoreError) -> Self {
+        if cause.kind != StoreErrorKind::Locked {
+            return Self::internal(cause);
+        }
+        let message = "The project's variables are sealed by a key that this gv does not have. Ask its operator to put \
+                       the key back into secrets.keys (gv doctor says which), then deploy again.";
         Self::Failed { failure: Failure::new(FailureCode::StorageFailed, message), cause: Some(cause.into()) }
     }
 

@@ -50,7 +50,7 @@ impl Pipeline<'_> {
         let database = &self.worker.app.database;
         let reading = patiently(CALL, || database.list_variables(account, project, Some(target)));
         let read = self.lease.stop().run_until_cancelled(reading).await.ok_or(Halt::Interrupted)?;
-        let variables = read.map_err(Halt::internal)?;
+        let variables = read.map_err(Halt::variables)?;
         self.log.mask(of_project(&variables));
         let source = match &rules.watch {
             None => fetched.tree.clone(),

@@ -479,7 +479,7 @@ impl Deployments for Database {
         leases::abandon(self, worker).await
     }
 
-    async fn backlog(&self) -> Result<Backlog, StoreError> {
-        leases::backlog(self).await
+    async fn backlog(&self, account_builds: u32) -> Result<Backlog, StoreError> {
+        line::backlog(self, account_builds).await
     }
 }

@@ -37,6 +37,15 @@ impl Fault {
         Self::Other(StoreErrorKind::Conflict, why.into())
     }
 
+    /// Sealed, and the key is not here.
+    pub(super) fn locked(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Other(StoreErrorKind::Locked, why.into())
+    }
+
+    pub(super) fn is_locked(&self) -> bool {
+        self.kind() == StoreErrorKind::Locked
+    }
+
     pub(super) fn doing(self, doing: impl Into<String>) -> StoreError {
         let kind = self.kind();
         match self {

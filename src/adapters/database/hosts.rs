@@ -13,12 +13,15 @@ use crate::domain::deployment::Deployment;
 use crate::domain::host::{HostClaim, HostRecord, Hostname};
 use crate::domain::id::DeploymentId;
 use crate::ports::error::StoreError;
-use crate::ports::hosts::Hosts;
+use crate::ports::hosts::{Hosts, Lifted};
 use async_trait::async_trait;
 use diesel::dsl::max;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::time::Duration;
+
+/// More moves than a host makes between two backups.
+const LIFT: i64 = 1_000_000;
 
 #[derive(Clone, Debug, Default, Queryable, Selectable, Insertable)]
 #[diesel(table_name = hosts, treat_none_as_default_value = false)]
@@ -223,6 +226,42 @@ impl Hosts for Database {
                 .limit(limit.into())
                 .select(HostRow::as_select());
             query.load(conn).await?.into_iter().map(HostRecord::try_from).collect()
+        })
+    }
+
+    async fn lift_host(&self, host: &Hostname, published: i64) -> Result<Option<HostRecord>, StoreError> {
+        let lifted = change!(self, "lifting a host", |conn| {
+            // Judged anew where a move was waited for: who is above by now is left alone.
+            let behind =
+                hosts::table.filter(hosts::host.eq(host.as_str()).and(hosts::revision.le(published)));
+            let lifted = diesel::update(behind)
+                .set((hosts::revision.eq(published.saturating_add(1)), hosts::moved_at.eq(dialect::now())))
+                .returning(HostRow::as_returning());
+            lifted.get_result::<HostRow>(conn).await.optional()?.map(HostRecord::try_from).transpose()
+        })?;
+        match lifted {
+            Some(lifted) => Ok(Some(lifted)),
+            None => self.find_host(host).await,
+        }
+    }
+
+    async fn lift_hosts(&self, after: Option<&Hostname>, limit: u32) -> Result<Option<Lifted>, StoreError> {
+        // Every name is greater than the empty one.
+        let after = after.map_or("", Hostname::as_str);
+        transact!(self, "lifting hosts", |conn| {
+            let query = hosts::table
+                .filter(hosts::host.gt(after))
+                .order(hosts::host)
+                .limit(limit.into())
+                .select(hosts::host);
+            let names = query.load::<String>(conn).await?;
+            let Some(last) = names.last() else { return Ok(None) };
+            let page = || hosts::table.filter(hosts::host.gt(after).and(hosts::host.le(last)));
+            let lifted = hosts::revision.eq(hosts::revision + LIFT);
+            let count = diesel::update(page()).set(lifted).execute(conn).await? as u64;
+            let below = page().filter(hosts::revision.lt(dialect::now()));
+            diesel::update(below).set(hosts::revision.eq(dialect::now())).execute(conn).await?;
+            Ok(Some(Lifted { count, last: parsed("hosts.host", last)? }))
         })
     }
 

@@ -10,12 +10,12 @@ use crate::adapters::database::Database;
 use crate::adapters::database::deployments::{DeploymentRow, Progress};
 use crate::adapters::database::dialect::{self, Unfinished, locked, unlocked_only};
 use crate::adapters::database::fault::Fault;
-use crate::adapters::database::rows::{number, parsed};
+use crate::adapters::database::rows::{json, micros, parsed};
 use crate::adapters::database::schema::{deployments, users};
-use crate::adapters::database::{change, read, transact};
-use crate::domain::deployment::{Deployment, State, StateName};
+use crate::adapters::database::{change, transact};
+use crate::domain::deployment::{Deployment, Failure, FailureCode, State, StateName};
 use crate::domain::id::{DeploymentId, UserId};
-use crate::ports::deployments::{Backlog, Claim, Renewal};
+use crate::ports::deployments::{Claim, Renewal};
 use crate::ports::error::StoreError;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -42,7 +42,28 @@ pub(super) async fn claim(
         let query = locked(this().select(deployments::lease_until.gt(dialect::now())));
         let Some(held) = query.get_result::<bool>(conn).await.optional()? else { return Ok(Claim::Over) };
         let row = this().select(DeploymentRow::as_select()).get_result::<DeploymentRow>(conn).await?;
-        let mut present = row.read(&db.keys)?;
+        let mut present = match row.read(&db.keys) {
+            // Without its key nobody can build it, and everybody would come upon it first.
+            Err(fault) if fault.is_locked() => {
+                let waits = this().filter(Unfinished).filter(deployments::lease_until.le(dialect::now()));
+                let ended = diesel::update(waits).set((
+                    deployments::state.eq(StateName::Failed.word()),
+                    deployments::state_at.eq(micros(now)),
+                    deployments::failure.eq(json(&locked_failure())?),
+                    deployments::git_token.eq(None::<String>),
+                    deployments::revision.eq(deployments::revision + 1),
+                    deployments::lease_worker.eq(None::<String>),
+                    deployments::lease_until.eq(0),
+                    deployments::announced_at.eq(0),
+                ));
+                return Ok(match ended.execute(conn).await? {
+                    0 if held => Claim::Held,
+                    0 => Claim::Over,
+                    _ => Claim::Locked,
+                });
+            }
+            read => read?,
+        };
         if present.state.is_ended() {
             return Ok(Claim::Over);
         }
@@ -78,6 +99,14 @@ pub(super) async fn claim(
         diesel::update(this()).set(leased).execute(conn).await?;
         Ok(Claim::Taken(Box::new(Deployment { revision: revision + 1, ..taken })))
     })
+}
+
+fn locked_failure() -> Failure {
+    Failure::new(
+        FailureCode::StorageFailed,
+        "What this deployment was submitted with is sealed by a key that this gv does not have. Ask its operator to \
+         put the key back into secrets.keys (gv doctor says which), then deploy again.",
+    )
 }
 
 pub(super) async fn renew(
@@ -191,20 +220,5 @@ pub(super) async fn abandon(db: &Database, worker: &str) -> Result<u64, StoreErr
             deployments::announced_at.eq(0),
         ));
         Ok(ended.execute(conn).await? as u64)
-    })
-}
-
-pub(super) async fn backlog(db: &Database) -> Result<Backlog, StoreError> {
-    read!(db, "counting the deployments that wait", |conn| {
-        let queued = || deployments::table.filter(Unfinished).filter(deployments::state.eq("queued"));
-        let waiting = queued().count().get_result::<i64>(conn).await?;
-        let oldest = queued()
-            .order(deployments::seq)
-            .select((deployments::created_at, dialect::now()))
-            .first::<(i64, i64)>(conn)
-            .await
-            .optional()?;
-        let oldest_s = oldest.map_or(0, |(since, now)| (now - since).max(0) / 1_000_000);
-        Ok(Backlog { waiting: number("count", waiting)?, oldest_s: number("oldest", oldest_s)? })
     })
 }

@@ -1,7 +1,7 @@
 //! Who is next: the order in which deployments that wait are taken, and what a newer one does to them.
 //!
 //! Accounts share the workers: next is a deployment of the account that has the fewest running, then the
-//! oldest. Start with [`next_in_line`].
+//! oldest. Start with [`next_in_line`]. [`backlog`] sums up what waits.
 
 use crate::adapters::database::Database;
 use crate::adapters::database::deployments::{DeploymentRow, Progress};
@@ -15,13 +15,13 @@ use crate::adapters::database::{read, transact};
 use crate::domain::deployment::{Deployment, StateName};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::DeploymentId;
-use crate::ports::deployments::{PlaceInLine, Superseded};
+use crate::ports::deployments::{Backlog, PlaceInLine, Superseded};
 use crate::ports::error::StoreError;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::Sqlite;
 use diesel_async::RunQueryDsl;
 use time::OffsetDateTime;
@@ -135,6 +135,53 @@ in_both!(Place, |place, now, out| {
          ) AS BIGINT), max(running) FROM rooms HAVING count(*) > 0",
     );
 });
+
+/// What nobody holds: all of it; that which free workers could take now, of each account no more than its free
+/// places; since when the oldest of this waits (what was held, since its lease ran out); and the time now. Three
+/// numbers an account, as above.
+#[derive(Clone, Copy, Debug, QueryId)]
+struct Unheld {
+    account_builds: i64,
+}
+
+impl Query for Unheld {
+    type SqlType = (BigInt, BigInt, Nullable<BigInt>, BigInt);
+}
+
+in_both!(Unheld, |unheld, now, out| {
+    out.push_sql("WITH accounts AS (SELECT ");
+    out.push_bind_param::<BigInt, _>(&unheld.account_builds)?;
+    out.push_sql(" - count(*) FILTER (WHERE lease_until > ");
+    out.push_sql(now);
+    out.push_sql(") AS room, count(*) FILTER (WHERE lease_until <= ");
+    out.push_sql(now);
+    out.push_sql(
+        ") AS waiting, min(CASE WHEN lease_until > created_at THEN lease_until ELSE created_at END) FILTER (WHERE lease_until <= ",
+    );
+    out.push_sql(now);
+    out.push_sql(") AS since FROM deployments WHERE ");
+    out.push_sql(UNFINISHED);
+    out.push_sql(
+        " GROUP BY account) SELECT CAST(coalesce(sum(waiting), 0) AS BIGINT), CAST(coalesce(sum(
+             CASE WHEN room < 1 THEN 0 WHEN waiting < room THEN waiting ELSE room END
+         ), 0) AS BIGINT), min(CASE WHEN room > 0 THEN since END), ",
+    );
+    out.push_sql(now);
+    out.push_sql(" FROM accounts");
+});
+
+pub(super) async fn backlog(db: &Database, account_builds: u32) -> Result<Backlog, StoreError> {
+    let query = Unheld { account_builds: account_builds.into() };
+    read!(db, "counting the deployments that wait", |conn| {
+        let (unheld, waiting, since, now) = query.get_result::<(i64, i64, Option<i64>, i64)>(conn).await?;
+        let oldest_s = since.map_or(0, |since| (now - since).max(0) / 1_000_000);
+        Ok(Backlog {
+            waiting: number("count", waiting)?,
+            oldest_s: number("oldest", oldest_s)?,
+            unheld: number("count", unheld)?,
+        })
+    })
+}
 
 pub(super) async fn next_in_line(
     db: &Database,

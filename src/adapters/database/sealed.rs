@@ -20,8 +20,8 @@ impl From<SealError> for Fault {
     fn from(error: SealError) -> Self {
         match error {
             // Of this process, not of the row.
-            SealError::NoKey => Self::defect(error),
-            SealError::UnknownKey(_) | SealError::Invalid => Self::corrupt(error),
+            SealError::NoKey | SealError::UnknownKey(_) => Self::locked(error),
+            SealError::Invalid => Self::corrupt(error),
         }
     }
 }

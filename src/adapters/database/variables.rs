@@ -12,12 +12,13 @@ use crate::adapters::database::sealed::{self, seal};
 use crate::adapters::database::{change, read, transact};
 use crate::domain::deployment::Target;
 use crate::domain::id::{ProjectId, UserId};
-use crate::domain::sealing::{Place, is_sealed};
+use crate::domain::sealing::{Place, SEALED, SealError, is_sealed};
 use crate::domain::settings::Variables;
 use crate::domain::variable::{ProjectVariable, VariableName, weight};
 use crate::ports::error::StoreError;
-use crate::ports::variables::{ProjectVariables, PutVariable, Resealed};
+use crate::ports::variables::{KeyTrial, ProjectVariables, PutVariable, Resealed};
 use async_trait::async_trait;
+use diesel::dsl::max;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::HashSet;
@@ -172,13 +173,79 @@ impl ProjectVariables for Database {
         let deployments = if rest > 0 { reseal_deployments(self, rest).await? } else { 0 };
         Ok(Resealed { variables, deployments })
     }
+
+    async fn try_keys(&self) -> Result<KeyTrial, StoreError> {
+        let mut trial = KeyTrial::Nothing;
+        for others in [true, false] {
+            for found in [sealed_variable(self, others).await?, sealed_deployment(self, others).await?] {
+                let Some((text, place)) = found else { continue };
+                match self.keys.open(&text, &place) {
+                    Ok(_) => trial = KeyTrial::Opens,
+                    Err(error) => return Ok(KeyTrial::Refused(error)),
+                }
+            }
+        }
+        Ok(trial)
+    }
+}
+
+/// Deployments are looked at so far back: there may be millions, and no index knows which are sealed.
+const TRIED: i64 = 10_000;
+
+type SealedText = (String, Place);
+
+/// A variable, where `others` is set one that none of the keys has sealed.
+async fn sealed_variable(db: &Database, others: bool) -> Result<Option<SealedText>, StoreError> {
+    read!(db, "looking for a sealed variable", |conn| {
+        let mut query = project_variables::table
+            .inner_join(projects::table.on(projects::id.eq(project_variables::project)))
+            .filter(project_variables::value.like(format!("{SEALED}%")))
+            .select((
+                project_variables::value,
+                projects::account,
+                project_variables::project,
+                project_variables::name,
+            ))
+            .into_boxed();
+        for prefix in db.keys.prefixes().filter(|_| others) {
+            query = query.filter(project_variables::value.not_like(pattern(&prefix)).escape('\\'));
+        }
+        let found = query.first::<(String, String, String, String)>(conn).await.optional()?;
+        let Some((text, account, project, name)) = found else { return Ok(None) };
+        let (account, project) =
+            (parsed("projects.account", &account)?, parsed("project_variables.project", &project)?);
+        Ok(Some((text, Place::variable(account, project, &name))))
+    })
+}
+
+/// The variables of one of the newest deployments, in the same way.
+async fn sealed_deployment(db: &Database, others: bool) -> Result<Option<SealedText>, StoreError> {
+    read!(db, "looking for a sealed deployment", |conn| {
+        let newest = deployments::table.select(max(deployments::seq));
+        let newest = newest.get_result::<Option<i64>>(conn).await?.unwrap_or_default();
+        let mut query = deployments::table
+            .filter(deployments::seq.gt(newest - TRIED))
+            .filter(deployments::env.like(format!("{SEALED}%")))
+            .select((deployments::env, deployments::account, deployments::id))
+            .into_boxed();
+        for prefix in db.keys.prefixes().filter(|_| others) {
+            query = query.filter(deployments::env.not_like(pattern(&prefix)).escape('\\'));
+        }
+        let found = query.first::<(String, String, String)>(conn).await.optional()?;
+        let Some((text, account, id)) = found else { return Ok(None) };
+        let (account, id) = (parsed("deployments.account", &account)?, parsed("deployments.id", &id)?);
+        Ok(Some((text, Place::deployment(account, id, sealed::ENV))))
+    })
 }
 
 /// What texts look like that are as they should be.
 fn newest(db: &Database) -> Result<String, Fault> {
-    let prefix = db.keys.newest_prefix().ok_or(crate::domain::sealing::SealError::NoKey)?;
-    // Ids of keys may have `_`, which stands for any character in a pattern.
-    Ok(format!("{}%", prefix.replace('_', "\\_")))
+    Ok(pattern(&db.keys.newest_prefix().ok_or(SealError::NoKey)?))
+}
+
+/// Ids of keys may have `_`, which stands for any character in a pattern.
+fn pattern(prefix: &str) -> String {
+    format!("{}%", prefix.replace('_', "\\_"))
 }
 
 async fn reseal_variables(db: &Database, limit: u32) -> Result<u64, StoreError> {

@@ -110,6 +110,30 @@ async fn metrics_count_what_was_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_its_own_account_is_not_counted_as_waiting_for_a_worker() {
+    let settings = Settings::default().set("GV_LIMITS__ACCOUNT_BUILDS", 1).set("GV_WORKER__CONCURRENCY", 2);
+    let stage = Stage::set_with(settings).await;
+    let files = super::built_by("sleep 600; mkdir dist; echo late > dist/index.html");
+    let repository = stage.git.repository("site", &super::borrowed(&files)).await;
+    let mut ids = Vec::new();
+    for project in ["a", "b", "c"] {
+        let body = serde_json::json!({"repo_url": repository.url(), "project": project});
+        ids.push(id_of(&stage.gv.submit(body).await));
+    }
+    stage.gv.wait_for(&ids[0], &["building"]).await;
+    let deadline = Instant::now() + PATIENCE;
+    // Each look of the sweeper renews it.
+    while stage.gv.metric("gv_deployments_waiting", &[]).await > 0.0 {
+        assert!(Instant::now() < deadline, "two wait, and a free place of the worker is not for them");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(stage.gv.metric("gv_oldest_waiting_seconds", &[]).await, 0.0);
+    for id in &ids[1..] {
+        assert_eq!(stage.gv.get(&format!("/deployments/{id}")).await["state"], "queued");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_id_follows_a_deployment_through_the_logs() {
     let stage = Stage::set().await;
     let repository = stage.site("site").await;

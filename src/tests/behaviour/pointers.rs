@@ -1,7 +1,7 @@
 //! Promote, roll back, delete: what moves a pointer, and what must not.
 
-use super::Stage;
-use crate::support::gv::id_of;
+use super::{Settings, Stage};
+use crate::support::gv::{PATIENCE, id_of};
 pub use crate::support::process::processes_with;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -106,6 +106,31 @@ async fn a_deleted_projects_addresses_show_nothing_and_can_be_had_again() {
     let repository = stage.git.repository("next", &[("index.html", "reborn")]).await;
     stage.gv.deploy(json!({"repo_url": repository.url(), "project": "site"})).await;
     assert_eq!(production(&stage).await, "reborn");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_a_name_that_the_database_forgot_shows_its_new_owners_site() {
+    let mut stage = Stage::set_with(Settings::default().set("GV_EDGE__POINTER_TTL_S", 1)).await;
+    let owners = stage.git.repository("site", &[("index.html", "the owner's")]).await;
+    stage.deploy(&owners).await;
+    // An edge that goes on, and holds it.
+    let beside = stage.gv.start_beside();
+    assert_eq!(beside.page("site.localhost", "/").await.1, "the owner's");
+    stage.gv.terminate();
+    let copy_of_before = "DELETE FROM hosts; DELETE FROM deployments; DELETE FROM projects;";
+    stage.gv.database().execute(copy_of_before).await;
+    stage.gv.start_again();
+    let eve = stage.gv.account("eve@example.com").await;
+    stage.gv.act_as(eve);
+    let own = stage.git.repository("own/site", &[("index.html", "eve's")]).await;
+    let deployed = stage.deploy(&own).await;
+    assert_eq!(deployed["url"].as_str().unwrap().split("//").nth(1).unwrap().split('.').next(), Some("site"));
+    assert_eq!(production(&stage).await, "eve's", "ready means served");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while beside.page("site.localhost", "/").await.1 != "eve's" {
+        assert!(std::time::Instant::now() < deadline, "the other edge keeps what it holds");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -172,6 +172,69 @@ async fn values_lie_sealed_in_the_database_and_are_sealed_anew_by_a_new_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_lost_is_named_by_the_failure_by_the_api_and_by_the_doctor() {
+    let (old, new) = (
+        "gvs1.old.AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+        "gvs1.new.AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+    );
+    let mut stage = Stage::set_with(Settings::default().set("GV_SECRETS__KEYS", old)).await;
+    let repository = stage.site("blog").await;
+    stage.gv.post("/projects", &json!({"name": "blog", "repo_url": repository.url()}), 201).await;
+    stage.put("blog", "API_KEY", &json!({"value": "hunter22-project", "secret": true})).await;
+    let examined = |stage: &Stage, keys: &str| {
+        let mut doctor = stage.gv.operator_command(&["doctor", "--json"]);
+        let done = doctor.env("GV_SECRETS__KEYS", keys).output().unwrap();
+        let findings: Vec<Value> = serde_json::from_slice(&done.stdout).unwrap();
+        let found = findings.into_iter().find(|finding| finding["check"] == "sealed values").unwrap();
+        (done.status.code(), found)
+    };
+    assert_eq!(examined(&stage, old).1["verdict"], "well");
+    let (code, found) = examined(&stage, new);
+    assert_eq!((code, &found["verdict"]), (Some(1), &json!("broken")), "{found}");
+    let says = |key: &str, part: &str| found[key].as_str().unwrap().contains(part);
+    assert!(says("detail", "the id old") && says("remedy", "secrets.keys"), "{found}");
+    stage.gv.terminate();
+    stage.gv.start_again_with(&Settings::default().set("GV_SECRETS__KEYS", new));
+    let submitted = stage.gv.submit(json!({"repo_url": repository.url()})).await;
+    let failed = stage.gv.wait_until_ended(submitted["id"].as_str().unwrap()).await;
+    assert_eq!(failed["error"]["code"], "storage_failed", "{failed}");
+    assert!(failed["error"]["message"].as_str().unwrap().contains("secrets.keys"), "{failed}");
+    let asked = stage.gv.call(Method::GET, "/projects/blog/env").send().await.unwrap();
+    let problem =
+        super::super::support::gv::json_of(asked, StatusCode::SERVICE_UNAVAILABLE).await.to_string();
+    assert!(problem.contains("secrets.keys") && !problem.contains("the id old"), "{problem}");
+    let listed = stage.gv.cli(&["env", "list", "blog"]);
+    assert!(!listed.status.success());
+    assert!(String::from_utf8(listed.stderr).unwrap().contains("secrets.keys"));
+    stage.gv.terminate();
+    stage.gv.start_again_with(&Settings::default().set("GV_SECRETS__KEYS", format!("{new},{old}")));
+    assert_eq!(stage.variables("blog").await.len(), 1, "nothing was lost");
+    stage.deploy(&repository).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gv_up_makes_no_new_key_beside_a_database_that_another_sealed_in() {
+    let mut stage = Stage::set().await;
+    let (key, away) = (stage.gv.data_dir().join("secret-key"), stage.gv.data_dir().join("away"));
+    stage.gv.post("/projects", &json!({"name": "blog"}), 201).await;
+    stage.gv.terminate();
+    std::fs::remove_file(&key).unwrap();
+    stage.gv.start_again();
+    assert!(key.exists(), "nothing was sealed yet");
+    stage.put("blog", "API_KEY", &json!({"value": "hunter22", "secret": true})).await;
+    stage.gv.terminate();
+    std::fs::rename(&key, &away).unwrap();
+    let refused = stage.gv.up_command().output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains(key.to_str().unwrap()) && said.contains("secrets.keys"), "{said}");
+    assert!(!key.exists());
+    std::fs::rename(&away, &key).unwrap();
+    stage.gv.start_again();
+    assert_eq!(stage.variables("blog").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn variables_are_set_listed_and_deleted_from_the_command_line() {
     let stage = Stage::set().await;
     stage.gv.post("/projects", &json!({"name": "blog"}), 201).await;

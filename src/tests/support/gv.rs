@@ -119,6 +119,26 @@ impl Gv {
         self.learn();
     }
 
+    /// The same, told something else.
+    pub fn start_again_with(&mut self, settings: &Settings) {
+        self.settings = self.settings.clone().and(settings);
+        self.start_again();
+    }
+
+    /// What starts its next life.
+    pub fn up_command(&self) -> Command {
+        up(&self.home, &self.settings)
+    }
+
+    pub fn database(&self) -> &TestDatabase {
+        &self.home.database
+    }
+
+    /// From here on calls are those of whom this token belongs to.
+    pub fn act_as(&mut self, token: String) {
+        self.account.token = token;
+    }
+
     /// The objects that it works on.
     pub fn storage(&self) -> Box<dyn Blobs> {
         self.home.services.storage()

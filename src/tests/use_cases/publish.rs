@@ -74,7 +74,29 @@ async fn racing_publishers_never_leave_an_older_pointer() {
         assert_eq!(Pointer { earlier: Vec::new(), published_at: None, ..published }, Pointer::from(&newest));
         let record = gv.database.find_host(&host).await.unwrap().unwrap();
         assert_eq!(record.published, newest.revision);
+        assert_eq!(record.revision, newest.revision, "no newer pointer was taken for a restored database");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moves_that_are_made_and_published_at_once_are_never_taken_for_a_restore() {
+    let gv = house().await;
+    let other = gv.another();
+    let ready = [gv.deploy(request(BLOG)).await, gv.deploy(request(BLOG)).await];
+    let host = Hostname::parse("blog.example.com").unwrap();
+    let moving = (0..24).map(|i| {
+        let process = if i % 3 == 0 { &gv } else { &other };
+        let (host, ready) = (&host, &ready);
+        async move {
+            let record = process.database.point(host, &ready[i % 2]).await.unwrap().unwrap();
+            process.app.publish_host(record.clone()).await.unwrap();
+            record.revision
+        }
+    });
+    let newest = join_all(moving).await.into_iter().max().unwrap();
+    let record = gv.database.find_host(&host).await.unwrap().unwrap();
+    assert_eq!((record.revision, record.published), (newest, newest));
+    assert!(gv.published("blog.example.com").await.unwrap().is_of(&record));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

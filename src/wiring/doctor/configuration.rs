@@ -3,9 +3,12 @@
 use super::{Findings, Role};
 use crate::app::signing::SigningKeys;
 use crate::config::Registration;
+use crate::config::acme::{Acme, OnDemand};
 use crate::config::layers::{Origin, Problem};
 use crate::config::load::Loaded;
 use crate::domain::host::Hostname;
+use crate::domain::sealing::SecretKeys;
+use crate::wiring::TlsFiles;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -34,6 +37,8 @@ pub(super) fn examine(loaded: &Loaded, file: Option<&Path>, role: Option<Role>) 
     }
     registration(loaded, role, &mut found);
     signing_keys(loaded, role, &mut found);
+    secret_keys(loaded, role, &mut found);
+    certificate_files(loaded, role, &mut found);
     certificates(loaded, role, &mut found);
     if let Some(file) = file {
         secrets_in(loaded, file, &mut found);
@@ -92,6 +97,44 @@ fn signing_keys(loaded: &Loaded, role: Option<Role>, found: &mut Findings) {
     }
 }
 
+/// Without any, an api and a worker do not start; a `gv up` has one of its own.
+fn secret_keys(loaded: &Loaded, role: Option<Role>, found: &mut Findings) {
+    const CHECK: &str = "secret keys";
+    const REMEDY: &str =
+        "put what gv secrets keygen prints into secrets.keys, the same for every gv api and gv worker";
+    let keys = &loaded.config.secrets.keys;
+    match SecretKeys::parse(keys) {
+        Err(error) => found.broken(CHECK, format!("secrets.keys: {error}"), REMEDY),
+        Ok(_) if !keys.is_empty() => found.well(CHECK, format!("{} in secrets.keys", keys.len())),
+        Ok(_) if matches!(role, Some(Role::Api | Role::Worker)) => {
+            found.broken(
+                CHECK,
+                "secrets.keys is empty: there is nothing to seal variables and tokens by",
+                REMEDY,
+            );
+        }
+        Ok(_) => {}
+    }
+}
+
+/// Certificates that a role is given, without which it does not start.
+fn certificate_files(loaded: &Loaded, role: Option<Role>, found: &mut Findings) {
+    const CHECK: &str = "certificate files";
+    let config = &loaded.config;
+    for (of, name, tls) in [(Role::Edge, "edge", &config.edge.tls), (Role::Api, "api", &config.api.tls)] {
+        let tls = tls.clone().filter(|_| role.is_none_or(|role| role == of));
+        let Some((cert, key)) = tls.and_then(|tls| tls.files) else { continue };
+        match (TlsFiles { role: name, cert, key }).certificate() {
+            Ok(_) => found.well(CHECK, format!("{name}.tls_cert and {name}.tls_key belong together")),
+            Err(error) => found.broken(
+                CHECK,
+                super::words(&error),
+                format!("correct {name}.tls_cert and {name}.tls_key, both PEM, and let the user gv runs as read them"),
+            ),
+        }
+    }
+}
+
 /// Certificates that edges and apis get by themselves.
 fn certificates(loaded: &Loaded, role: Option<Role>, found: &mut Findings) {
     const CHECK: &str = "certificates";
@@ -111,9 +154,21 @@ fn certificates(loaded: &Loaded, role: Option<Role>, found: &mut Findings) {
             format!("come from {}, which browsers do not trust", acme.directory),
             "set acme.directory = \"letsencrypt\" once it works",
         );
+    } else if orders_nothing(acme) {
+        found.doubtful(
+            CHECK,
+            "acme.on_demand is custom, which means hosts that are not below domain, and this gv gives sites no others: \
+             nothing is ever ordered",
+            "set acme.dns_provider for a wildcard certificate of all sites, or acme.on_demand = \"all\"",
+        );
     } else {
         found.well(CHECK, format!("come from {}", acme.directory));
     }
+}
+
+/// Every host of this version is below `domain`.
+fn orders_nothing(acme: &Acme) -> bool {
+    acme.on_demand == OnDemand::Custom && acme.dns.is_none()
 }
 
 /// The file's secrets are not for everybody on this machine.
@@ -132,13 +187,15 @@ fn secrets_in(loaded: &Loaded, file: &Path, found: &mut Findings) {
             value => value.as_str().is_some_and(|text| !text.is_empty()),
         })
     };
-    let urls = ["database.url", "queue.url", "cache.url"];
+    let urls = ["database.url", "queue.url", "cache.url", "worker.registry"];
     let others = [
         "blobs.access_key",
         "blobs.secret_key",
         "acme.dns_key",
         "acme.eab_key",
         "auth.signing_keys",
+        "secrets.keys",
+        "telemetry.otlp_headers",
         "worker.build_env",
     ];
     let held: Vec<&str> =

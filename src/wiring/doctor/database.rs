@@ -1,7 +1,7 @@
 //! The database: whether it answers, has this binary's schema, takes what is written, and agrees
 //! about the time.
 
-use super::{Case, Findings, UNREACHED, says, words};
+use super::{Case, Findings, UNREACHED, says, sealed, words};
 use crate::config::load::without_password;
 use crate::ports::database::Database;
 use crate::wiring::backends;
@@ -9,7 +9,6 @@ use anyhow::Context;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::path::Path;
-use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 
 /// By how much the clocks may differ. Leases are judged by the database's alone; people compare both.
@@ -26,21 +25,29 @@ pub(super) fn examine<'a>(case: &'a Case, found: &'a mut Findings) -> BoxFuture<
             );
             return;
         }
-        match backends::database(&case.config, &Arc::default()) {
-            Ok(database) => connected(case, &*database, found).await,
+        let keys = sealed::keys(case);
+        match backends::database(&case.config, &keys.clone().unwrap_or_default()) {
+            Ok(database) => {
+                let is_prepared = connected(case, &*database, found).await;
+                if is_prepared && keys.is_some() {
+                    sealed::examine(case, &*database, found).await;
+                }
+            }
             Err(error) => found.broken("database", words(&error), remedy(url, &words(&error))),
         }
     }
     .boxed()
 }
 
-async fn connected(case: &Case, database: &dyn Database, found: &mut Findings) {
+/// Whether it can be used, and has this binary's schema.
+async fn connected(case: &Case, database: &dyn Database, found: &mut Findings) -> bool {
     let url = case.config.database.url.expose();
     let before = case.now();
     let server = match database.server().await.context("it cannot be used") {
         Ok(server) => server,
         Err(error) => {
-            return found.broken("database", words(&error), remedy(url, &words(&error)));
+            found.broken("database", words(&error), remedy(url, &words(&error)));
+            return false;
         }
     };
     found.well("database", format!("{} at {}", server.name, without_password(url)));
@@ -65,8 +72,10 @@ async fn connected(case: &Case, database: &dyn Database, found: &mut Findings) {
                     found.broken("database writes", words(&error), remedy_of_write(url, &words(&error)));
                 }
             }
+            return true;
         }
     }
+    false
 }
 
 fn clock(before: OffsetDateTime, after: OffsetDateTime, theirs: OffsetDateTime, found: &mut Findings) {
@@ -97,7 +106,13 @@ fn remedy(url: &str, why: &str) -> String {
     };
     let place = format!("{}:{}", url.host_str().unwrap_or_default(), url.port().unwrap_or(5432));
     let (user, name) = (url.username(), url.path().trim_start_matches('/'));
-    if says(why, &["password", "role", "authentication", "pg_hba"]) {
+    // These name roles, too, and are about their number.
+    if says(why, &["too many connections", "too many clients", "slots are reserved"]) {
+        format!(
+            "raise max_connections of PostgreSQL, or the CONNECTION LIMIT of the role in database.url ({user}): each \
+             api and each worker has up to 10 connections; or end what else uses them"
+        )
+    } else if says(why, &["password", "role", "authentication", "pg_hba"]) {
         format!(
             "correct user and password in database.url, or make them: CREATE ROLE {user} LOGIN PASSWORD '...'"
         )
@@ -159,6 +174,15 @@ mod tests {
         for (why, part) in [
             ("FATAL: password authentication failed for user", "CREATE ROLE ada"),
             ("FATAL: database \"sites\" does not exist", "CREATE DATABASE \"sites\""),
+            (
+                "FATAL: too many connections for role \"ada\"",
+                "CONNECTION LIMIT of the role in database.url (ada)",
+            ),
+            (
+                "FATAL: remaining connection slots are reserved for roles with privileges of",
+                "max_connections",
+            ),
+            ("FATAL: sorry, too many clients already", "max_connections"),
             ("Connection refused (os error 111)", "db:5433"),
             ("something else", "PostgreSQL's own log"),
         ] {

@@ -17,6 +17,7 @@ mod domain;
 mod findings;
 mod machine;
 mod queue;
+mod sealed;
 mod storage;
 
 pub use configuration::invalid;

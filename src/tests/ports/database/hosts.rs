@@ -15,6 +15,8 @@ contracts_of_two! {
     only_ready_deployments_and_hosts_of_the_project_are_pointed
     hosts_of_deployments_are_given_in_the_order_of_their_names
     a_move_is_unpublished_until_that_revision_was_published
+    a_host_behind_its_storage_is_lifted_once_and_loses_no_move
+    all_hosts_are_lifted_page_by_page_over_whatever_was_published
 }
 
 mod contracts {
@@ -215,6 +217,61 @@ mod contracts {
         assert_eq!(names(&[first.id, second.id]).await, ["a-b", "ab", "blog", "c"].map(host));
         assert_eq!(names(&[first.id]).await, ["a-b", "c"].map(host));
         assert_eq!(names(&[]).await, []);
+    }
+
+    pub(super) async fn a_host_behind_its_storage_is_lifted_once_and_loses_no_move(
+        one: &dyn Database,
+        two: &dyn Database,
+    ) {
+        let blog = account(one, "blog").await;
+        let (first, second) = (ready(one, &blog).await, ready(one, &blog).await);
+        let moved = assign(one, &first, "blog").await.remove(0);
+        one.mark_published(&moved.host, moved.revision).await.unwrap();
+        let lifts = (0..8).zip([one, two].into_iter().cycle()).map(|(_, db)| db.lift_host(&moved.host, 7));
+        let lifted = HostRecord { revision: 8, published: 1, ..moved.clone() };
+        for found in join_all(lifts).await {
+            assert_eq!(found.unwrap(), Some(lifted.clone()));
+        }
+        assert_eq!(one.lift_host(&moved.host, 3).await.unwrap(), Some(lifted.clone()), "it is above that");
+        assert_eq!(one.unpublished(OVER, 10).await.unwrap(), [lifted]);
+        let claims = [production("blog")];
+        let (_, assigned) = tokio::join!(one.lift_host(&moved.host, 20), two.assign(&second, &claims));
+        assert_eq!(assigned.unwrap().unwrap().len(), 1);
+        let present = shown(two, "blog").await;
+        assert_eq!((present.deployment, present.as_of), (Some(second.id), second.seq));
+        assert!(present.revision > 20, "{present:?}");
+        assert_eq!(one.lift_host(&host("unknown"), 7).await.unwrap(), None);
+    }
+
+    pub(super) async fn all_hosts_are_lifted_page_by_page_over_whatever_was_published(
+        db: &dyn Database,
+        _: &dyn Database,
+    ) {
+        let blog = account(db, "blog").await;
+        let done = ready(db, &blog).await;
+        let claims = [
+            production("blog"),
+            claim(HostKind::Branch, "blog-git-main", "b2"),
+            claim(HostKind::Deployment, "blog-0", "d2"),
+        ];
+        let before = db.assign(&done, &claims).await.unwrap().unwrap();
+        for record in &before {
+            db.mark_published(&record.host, record.revision).await.unwrap();
+        }
+        let mut last_time = 1_700_000_000_000_000;
+        for _ in 0..2 {
+            let first = db.lift_hosts(None, 2).await.unwrap().unwrap();
+            let second = db.lift_hosts(Some(&first.last), 2).await.unwrap().unwrap();
+            assert_eq!((first.count, second.count), (2, 1));
+            assert_eq!(db.lift_hosts(Some(&second.last), 2).await.unwrap(), None);
+            let lifted = db.unpublished(OVER, 10).await.unwrap();
+            assert_eq!(lifted.len(), 3, "each is to be published");
+            for record in &lifted {
+                assert!(record.revision > last_time, "{record:?}");
+                assert_eq!((record.deployment, record.published), (Some(done.id), 1));
+            }
+            last_time = lifted.iter().map(|record| record.revision).max().unwrap();
+        }
     }
 
     pub(super) async fn a_move_is_unpublished_until_that_revision_was_published(

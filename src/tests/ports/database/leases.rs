@@ -17,6 +17,9 @@ contracts_of_two! {
     each_deployment_is_given_to_one_announcer
     the_leases_of_a_dead_worker_end_at_once
     the_backlog_counts_what_waits
+    of_each_account_no_more_waits_than_it_has_free_places
+    what_a_dead_worker_held_waits_since_its_lease_ran_out
+    what_no_key_opens_fails_in_words_and_stands_in_nobodys_way
 }
 
 mod contracts {
@@ -27,9 +30,10 @@ mod contracts {
     use gv::domain::deployment::{Deployment, State, StateName};
     use gv::domain::failure::{Failure, FailureCode};
     use gv::domain::id::DeploymentId;
+    use gv::domain::settings::Variables;
     use gv::ports::database::Database;
-    use gv::ports::deployments::{Backlog, Claim, Renewal};
-    use std::collections::BTreeSet;
+    use gv::ports::deployments::{Backlog, Claim, Deployments, Renewal};
+    use std::collections::{BTreeMap, BTreeSet};
     use std::time::Duration;
 
     async fn queued(db: &dyn Database) -> Deployment {
@@ -47,7 +51,7 @@ mod contracts {
             match claim.unwrap() {
                 Claim::Taken(deployment) => taken.push(*deployment),
                 Claim::Held | Claim::AccountBusy => {}
-                Claim::Over => panic!("it has not ended"),
+                Claim::Over | Claim::Locked => panic!("it has not ended"),
             }
         }
         assert_eq!(taken.len(), 1);
@@ -87,7 +91,7 @@ mod contracts {
             match two.claim(waiting.id, "eve", LONG, now(), ANY).await.unwrap() {
                 Claim::Taken(taken) => break *taken,
                 Claim::Held | Claim::AccountBusy => tokio::time::sleep(Duration::from_millis(10)).await,
-                Claim::Over => panic!("it has not ended"),
+                Claim::Over | Claim::Locked => panic!("it has not ended"),
             }
         };
         assert_eq!((taken.attempt, taken.losses), (2, 1));
@@ -241,16 +245,81 @@ mod contracts {
     }
 
     pub(super) async fn the_backlog_counts_what_waits(db: &dyn Database, _: &dyn Database) {
-        assert_eq!(db.backlog().await.unwrap(), Backlog { waiting: 0, oldest_s: 0 });
+        let backlog = async || db.backlog(ANY).await.unwrap();
+        assert_eq!(backlog().await, Backlog { waiting: 0, oldest_s: 0, unheld: 0 });
         let blog = account(db, "blog").await;
         let first = submit(db, deployment(&blog)).await;
         submit(db, deployment(&blog)).await;
         ready(db, &blog).await;
-        let backlog = db.backlog().await.unwrap();
-        assert_eq!(backlog.waiting, 2);
+        let before = backlog().await;
+        assert_eq!((before.waiting, before.unheld), (2, 2));
         // `now()` of these tests is in the past of every database's clock.
-        assert!(backlog.oldest_s > 0);
+        assert!(before.oldest_s > 0);
         take(db, &first, "ada", LONG).await;
-        assert_eq!(db.backlog().await.unwrap().waiting, 1);
+        assert_eq!(backlog().await.waiting, 1);
+    }
+
+    pub(super) async fn of_each_account_no_more_waits_than_it_has_free_places(
+        db: &dyn Database,
+        _: &dyn Database,
+    ) {
+        let (blog, shop) = (account(db, "blog").await, account(db, "shop").await);
+        let mut many = Vec::new();
+        for _ in 0..6 {
+            many.push(submit(db, deployment(&blog)).await);
+        }
+        let counted = async |most| {
+            let backlog = db.backlog(most).await.unwrap();
+            (backlog.waiting, backlog.unheld, backlog.oldest_s > 0)
+        };
+        assert_eq!(counted(1).await, (1, 6, true));
+        take(db, &many[0], "ada", LONG).await;
+        assert_eq!(counted(1).await, (0, 5, false), "another worker could take none of it");
+        assert_eq!(counted(3).await, (2, 5, true));
+        submit(db, deployment(&shop)).await;
+        assert_eq!(counted(1).await, (1, 6, true), "each account has places of its own");
+        assert_eq!(counted(ANY).await, (6, 6, true));
+    }
+
+    pub(super) async fn what_a_dead_worker_held_waits_since_its_lease_ran_out(
+        db: &dyn Database,
+        _: &dyn Database,
+    ) {
+        let waiting = queued(db).await;
+        take(db, &waiting, "ada", OVER).await;
+        let backlog = db.backlog(1).await.unwrap();
+        assert_eq!((backlog.waiting, backlog.unheld), (1, 1));
+        // It was submitted years ago.
+        assert!(backlog.oldest_s < 600, "{backlog:?}");
+        db.renew(waiting.id, 1, LONG).await.unwrap();
+        assert_eq!(db.backlog(1).await.unwrap(), Backlog::default());
+    }
+
+    pub(super) async fn what_no_key_opens_fails_in_words_and_stands_in_nobodys_way(
+        _: &dyn Database,
+        _: &dyn Database,
+    ) {
+        const NEW: &str = "gvs1.new.AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+        let place = crate::support::database::fresh_url().await;
+        let (with, without) = (place.connect(), place.connect_by(&[NEW]));
+        gv::ports::database::Schema::migrate(&with).await.unwrap();
+        let blog = account(&with, "blog").await;
+        let env = Variables::parse(BTreeMap::from([("A".into(), "hunter22".into())])).unwrap();
+        let sealed = || Deployment { env: env.clone(), ..deployment(&blog) };
+        let held = take(&with, &submit(&with, sealed()).await, "ada", LONG).await;
+        let locked = submit(&with, sealed()).await;
+        let plain = submit(&with, deployment(&blog)).await;
+        assert_eq!(without.next_in_line(ANY).await.unwrap(), Some(locked.id));
+        let claim = async |id| without.claim(id, "eve", LONG, now(), ANY).await.unwrap();
+        assert_eq!(claim(locked.id).await, Claim::Locked);
+        assert_eq!((claim(locked.id).await, claim(held.id).await), (Claim::Over, Claim::Held));
+        take(&without, &plain, "eve", LONG).await;
+        assert_eq!(without.next_in_line(ANY).await.unwrap(), None);
+        let failed = with.find_deployment(blog.account, locked.id).await.unwrap().unwrap();
+        let State::Failed { failure, .. } = &failed.state else { panic!("{failed:?}") };
+        assert_eq!(failure.code, FailureCode::StorageFailed);
+        assert!(failure.message.contains("secrets.keys"), "{failure}");
+        assert_eq!((failed.revision, &failed.env), (locked.revision + 1, &env), "nothing of it is lost");
+        assert_eq!(with.find_deployment(blog.account, held.id).await.unwrap(), Some(held));
     }
 }

@@ -10,19 +10,21 @@ contracts_of_two! {
     the_variables_of_a_project_go_with_it
     without_the_key_nothing_opens_and_nothing_is_stored
     everything_is_sealed_anew_by_the_first_key_and_the_old_one_may_go
+    keys_are_tried_on_what_none_of_them_has_sealed
 }
 
 mod contracts {
     use crate::ports::database::{ANY, account, deployment, now, submit};
     use gv::domain::deployment::Target;
     use gv::domain::project::Project;
+    use gv::domain::sealing::SealError;
     use gv::domain::secret::Secret;
     use gv::domain::settings::Variables;
     use gv::domain::variable::{ProjectVariable, VariableName};
     use gv::ports::database::Database;
     use gv::ports::deployments::Deployments;
     use gv::ports::error::StoreErrorKind;
-    use gv::ports::variables::{ProjectVariables, PutVariable};
+    use gv::ports::variables::{KeyTrial, ProjectVariables, PutVariable};
     use std::collections::BTreeMap;
 
     const BOTH: &[Target] = &[Target::Production, Target::Preview];
@@ -123,7 +125,7 @@ mod contracts {
         let blog = account(&with, "blog").await;
         put(&with, &blog, &variable("A", "one", BOTH)).await;
         let read = without.list_variables(blog.account, blog.id, None).await.unwrap_err();
-        assert_eq!(read.kind, StoreErrorKind::Internal);
+        assert_eq!(read.kind, StoreErrorKind::Locked);
         let env = Variables::parse(BTreeMap::from([("A".into(), "hunter22".into())])).unwrap();
         let submission = gv::domain::deployment::Deployment { env, ..deployment(&blog) };
         let stored = without.submit(submission, None, ANY).await.unwrap_err();
@@ -164,5 +166,40 @@ mod contracts {
         let listed = list(&new, &blog, None).await;
         assert_eq!(listed.len(), 5);
         assert!(listed.iter().all(|one| one.value.expose() == "value" && one.targets == BOTH));
+    }
+
+    pub(super) async fn keys_are_tried_on_what_none_of_them_has_sealed(_: &dyn Database, _: &dyn Database) {
+        use crate::support::database::SECRET_KEY;
+        const NEW: &str = "gvs1.new_1.AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+        // The same name as that of the tests' key, and not the same key.
+        const FALSE: &str = "gvs1.test.AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+        let unknown = |id: &str| KeyTrial::Refused(SealError::UnknownKey(id.to_owned()));
+        for by_variable in [true, false] {
+            let place = crate::support::database::fresh_url().await;
+            let by = |keys: &[&str]| place.connect_by(keys);
+            let (old, new, both) = (by(&[SECRET_KEY]), by(&[NEW]), by(&[NEW, SECRET_KEY]));
+            gv::ports::database::Schema::migrate(&old).await.unwrap();
+            let blog = account(&old, "blog").await;
+            submit(&old, deployment(&blog)).await;
+            assert_eq!(old.try_keys().await.unwrap(), KeyTrial::Nothing);
+            assert_eq!(by(&[]).try_keys().await.unwrap(), KeyTrial::Nothing);
+            let seal = async |db: &dyn Database, name: &str| {
+                if by_variable {
+                    put(db, &blog, &variable(name, "value", BOTH)).await;
+                } else {
+                    let mut submission = deployment(&blog);
+                    submission.env = Variables::parse(BTreeMap::from([(name.into(), "one".into())])).unwrap();
+                    submit(db, submission).await;
+                }
+            };
+            seal(&old, "A").await;
+            assert_eq!(old.try_keys().await.unwrap(), KeyTrial::Opens);
+            assert_eq!(new.try_keys().await.unwrap(), unknown("test"));
+            assert_eq!(by(&[]).try_keys().await.unwrap(), KeyTrial::Refused(SealError::NoKey));
+            assert_eq!(by(&[FALSE]).try_keys().await.unwrap(), KeyTrial::Refused(SealError::Invalid));
+            seal(&both, "B").await;
+            assert_eq!(both.try_keys().await.unwrap(), KeyTrial::Opens);
+            assert_eq!(old.try_keys().await.unwrap(), unknown("new_1"), "although it opens the other");
+        }
     }
 }
