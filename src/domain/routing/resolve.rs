@@ -79,7 +79,12 @@ pub fn resolve<'m>(manifest: &'m Manifest, asked: &Asked<'_>, trace: &mut Trace)
         Dialect::Plain => way.plain(),
     };
     let edits = way.edits(&outcome);
-    let outcome = if way.budget.is_spent() { Outcome::TooCostly } else { outcome };
+    let outcome = if way.budget.is_spent() {
+        way.trace.take("address", || format!("414: {UNDECIDED}"));
+        Outcome::TooCostly
+    } else {
+        outcome
+    };
     let goes_by_path = !matches!(outcome, Outcome::Moved { .. } | Outcome::TooCostly);
     Answer {
         outcome,
@@ -89,6 +94,9 @@ pub fn resolve<'m>(manifest: &'m Manifest, asked: &Asked<'_>, trace: &mut Trace)
         is_refused: way.is_refused,
     }
 }
+
+/// Why there is no answer where some rule might have been for the request.
+const UNDECIDED: &str = "which rules are for this request would cost too much to say";
 
 struct Way<'m, 'r> {
     manifest: &'m Manifest,
@@ -352,7 +360,11 @@ impl<'m> Way<'m, '_> {
         place: &'v (impl std::fmt::Display + ?Sized),
     ) -> Option<Values<'v>> {
         let Some(mut values) = source.find(path, &mut self.budget) else {
-            self.trace.pass(place, || format!("{} is not for this path", source.source));
+            let is_undecided = self.budget.is_spent();
+            self.trace.pass(place, || match is_undecided {
+                true => UNDECIDED.to_owned(),
+                false => format!("{} is not for this path", source.source),
+            });
             return None;
         };
         if let Some(host) = host {
@@ -376,7 +388,11 @@ impl<'m> Way<'m, '_> {
         match guard.holds(self.asked, &mut values, &mut self.varies, &mut self.budget) {
             Ok(()) => Some(values),
             Err(condition) => {
-                self.trace.pass(place, || format!("its condition does not hold: {}", condition.describe()));
+                let is_undecided = self.budget.is_spent();
+                self.trace.pass(place, || match is_undecided {
+                    true => UNDECIDED.to_owned(),
+                    false => format!("its condition does not hold: {}", condition.describe()),
+                });
                 None
             }
         }
