@@ -3,6 +3,7 @@
 //!
 //! A line that cannot be used is left out, with a note that says why. Start with [`parse`].
 
+use crate::domain::routing::answer_fields::MAX_NAMES;
 use crate::domain::routing::conditions::Guard;
 use crate::domain::routing::dialect::Dialect;
 use crate::domain::routing::lines;
@@ -12,7 +13,7 @@ use crate::domain::routing::rules::{Edit, HeaderRule, MAX_WEIGHT, Place, Weighs}
 use crate::domain::routing::sources::{HEADERS, Note, tell};
 use crate::domain::routing::target::{Syntax, Template};
 use crate::domain::text::Invalid;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 /// Of rules in a file.
@@ -71,24 +72,54 @@ fn opens_rule(line: &str) -> bool {
     ["/", "https://", "http://"].iter().any(|start| line.starts_with(start))
 }
 
+/// The names of all fields that the rules of a site set.
+#[derive(Debug, Default)]
+pub struct Names(HashSet<String>);
+
+impl Names {
+    /// Whether a name is known or there is room for it: an answer may have all of them.
+    pub fn take(&mut self, name: &str) -> bool {
+        if self.0.contains(name) {
+            return true;
+        }
+        let has_room = self.0.len() < MAX_NAMES;
+        if has_room {
+            self.0.insert(name.to_owned());
+        }
+        has_room
+    }
+}
+
+/// What is said of a name that [`Names`] did not take.
+pub const TOO_MANY_NAMES: &str = "is one field too many: the rules of a site may set 1,024 different ones";
+
 /// The rules of a site, as they come in: those for the same paths are merged, and what sets nothing
 /// or is over a limit is left out.
 #[derive(Debug, Default)]
 pub struct Collected {
     rules: Vec<HeaderRule>,
     places: HashMap<(String, String), usize>,
+    names: Names,
     weight: u64,
     is_full: bool,
 }
 
 impl Collected {
-    pub fn push(&mut self, rule: HeaderRule, notes: &mut Vec<Note>) {
+    pub fn push(&mut self, mut rule: HeaderRule, notes: &mut Vec<Note>) {
+        let place = rule.place.clone();
         let mut ignore = |why: String| {
-            tell(notes, Note::warning(&rule.place.file, Some(rule.place.line), why));
+            tell(notes, Note::warning(&place.file, Some(place.line), why));
         };
         if self.is_full {
             return;
         }
+        rule.edits.retain(|edit| {
+            let is_possible = self.names.take(&edit.name);
+            if !is_possible {
+                ignore(format!("{} {TOO_MANY_NAMES}: ignored", edit.name));
+            }
+            is_possible
+        });
         if rule.edits.is_empty() {
             return ignore("sets no field: ignored".to_owned());
         }

@@ -55,7 +55,8 @@ pub enum Outcome<'m> {
     Nothing {
         status: u16,
     },
-    /// The patterns of this site would take too long on this address.
+    /// The patterns of this site would take too long on this address, or its rules set more fields
+    /// than an answer can have.
     TooCostly,
 }
 
@@ -412,7 +413,10 @@ impl<'m> Way<'m, '_> {
             let values = values.and_then(|values| self.guarded(values, &rule.guard, &rule.place));
             if let Some(values) = values {
                 self.trace.take(&rule.place, || format!("its fields are set: {}", rule.source.source));
-                fields.apply(rule, &values);
+                if fields.apply(rule, &values, &mut self.budget).is_err() {
+                    self.trace.pass(&rule.place, || "an answer cannot have so many fields".to_owned());
+                    self.budget.give_up();
+                }
             }
         }
         fields.finish()

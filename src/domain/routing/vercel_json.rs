@@ -5,7 +5,7 @@
 //! vercel. Start with [`parse`].
 
 use crate::domain::routing::conditions::{Comparison, Condition, Guard, Test};
-use crate::domain::routing::headers::{name_of, value_of};
+use crate::domain::routing::headers::{Names, TOO_MANY_NAMES, name_of, value_of};
 use crate::domain::routing::json_node::Node;
 use crate::domain::routing::matcher::Matcher;
 use crate::domain::routing::path_to_regexp;
@@ -77,6 +77,9 @@ pub fn parse(text: &str, notes: &mut Vec<Note>) -> Result<Vercel, Refused> {
         let others = shown(&others.join(", "));
         tell(notes, Note::info(format!("{VERCEL_JSON}: not about routing, and not used: {others}.")));
     }
+    if let Some(node) = fields.get("headers") {
+        check_names(*node, &found.headers)?;
+    }
     let rules = found.redirects.iter().chain(&found.rewrites).map(|rule| (&rule.source, &rule.guard));
     let rules = rules.chain(found.headers.iter().map(|rule| (&rule.source, &rule.guard)));
     let backtracking: usize =
@@ -87,6 +90,17 @@ pub fn parse(text: &str, notes: &mut Vec<Note>) -> Result<Vercel, Refused> {
         );
     }
     Ok(found)
+}
+
+/// An answer may have the fields of all rules.
+fn check_names(node: Node<'_>, rules: &[HeaderRule]) -> Result<(), Refused> {
+    let mut names = Names::default();
+    for (member, rule) in node.array("headers", MAX_RULES)?.into_iter().zip(rules) {
+        if let Some(edit) = rule.edits.iter().find(|edit| !names.take(&edit.name)) {
+            return Err(member.refuse(format!("{} {TOO_MANY_NAMES}", edit.name)));
+        }
+    }
+    Ok(())
 }
 
 fn without_mark(text: &str) -> &str {
@@ -108,7 +122,7 @@ fn rules<T: Weighs>(
         let Some(rule) = read(member, &format!("{name}[{at}]"), notes)? else { continue };
         weight += rule.weight();
         if weight > MAX_WEIGHT {
-            return Err(member.refuse(format!("{name} has patterns that are too large together")));
+            return Err(member.refuse(format!("{name} has rules that are too large together")));
         }
         found.push(rule);
     }

@@ -296,6 +296,27 @@ fn the_schemas_limits_are_held() {
 }
 
 #[test]
+fn as_many_fields_as_the_schema_allows_are_set_by_the_last_rule_too() {
+    let five = (0..5).map(|at| format!(r#"{{"key": "X-{at}", "value": "b"}}"#)).collect::<Vec<_>>().join(",");
+    let mut rules: Vec<String> =
+        (0..450).map(|at| format!(r#"{{"source": "/{at}", "headers": [{five}]}}"#)).collect();
+    rules.push(r#"{"source": "/(.*)", "headers": [{"key": "X-Frame-Options", "value": "DENY"}]}"#.to_owned());
+    let site = Site::vercel(&["index.html"], &format!(r#"{{"headers": [{}]}}"#, rules.join(",")));
+    assert_eq!(site.fields("/"), ["x-frame-options=DENY"]);
+    assert_eq!(site.fields("/449").len(), 6);
+    assert_eq!(site.warnings(), [""; 0]);
+    assert!(site.notes[0].message.contains("In use: 451 rules for headers."), "{:?}", site.notes);
+    let wide = |count: usize| {
+        let fields: Vec<String> =
+            (0..count).map(|at| format!(r#"{{"key": "X-{at}", "value": "b"}}"#)).collect();
+        let more = r#"{"source": "/b", "headers": [{"key": "Y", "value": "c"}]}"#;
+        format!("{{\"headers\": [{{\"source\": \"/a\", \"headers\": [{}]}},\n {more}]}}", fields.join(","))
+    };
+    assert_eq!(Site::vercel(&["a"], &wide(1_023)).fields("/a").len(), 1_023);
+    assert!(refused(&wide(1_024)).starts_with("vercel.json:2:2: y is one field too many"));
+}
+
+#[test]
 fn patterns_of_conditions_that_look_ahead_count_like_those_of_sources() {
     let conditions = |count: usize| {
         let one = r#"{"type": "query", "key": "a", "value": "(?!x).*"}, {"type": "host", "value": {"re": "^(?!x)"}}"#;
