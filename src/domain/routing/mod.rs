@@ -12,6 +12,7 @@ pub mod conditions;
 pub mod dialect;
 pub mod files;
 pub mod headers;
+mod javascript;
 mod json_node;
 mod lines;
 pub mod matcher;

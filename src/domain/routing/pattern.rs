@@ -66,6 +66,11 @@ impl Pattern {
         }
     }
 
+    /// Whether no path can be what it is for, since none begins so.
+    pub fn is_for_none(&self) -> bool {
+        self.exact_paths().is_some_and(|paths| paths.iter().all(|path| !path.starts_with('/')))
+    }
+
     pub fn is_dynamic(&self) -> bool {
         matches!(self.test, Test::Matches { .. })
     }

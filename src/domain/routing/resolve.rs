@@ -130,21 +130,26 @@ impl<'m> Way<'m, '_> {
         if let Some(outcome) = self.file() {
             return outcome;
         }
-        if let Some(found) = self.rewritten() {
-            return Outcome::File(found);
+        if let Some(outcome) = self.rewritten() {
+            return outcome;
         }
         self.shell().map_or_else(|| self.missing(404), Outcome::File)
     }
 
     /// The first rewrite that leads to a file: where it leads to none, the later ones go on with the
     /// rewritten path.
-    fn rewritten(&mut self) -> Option<Found<'m>> {
+    fn rewritten(&mut self) -> Option<Outcome<'m>> {
         let mut path = self.asked.path.clone().into_owned();
         let mut from = 0;
         while let Some(taken) = self.first(&self.rules.rewrites, from, &path) {
             path = RequestPath::parse(&taken.to).ok()?.into_owned();
             if let Some(found) = files::file(self.manifest, &path) {
-                return Some(found);
+                let status = taken.rule.status;
+                self.is_refused = status != 200;
+                return Some(match status {
+                    200 => Outcome::File(found),
+                    status => Outcome::Page { status, found },
+                });
             }
             self.trace.pass(&taken.to, || "no file is there: later rewrites go on with it".to_owned());
             from = taken.number + 1;

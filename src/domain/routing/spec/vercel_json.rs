@@ -144,6 +144,96 @@ fn rewrites_to_other_hosts_and_what_needs_a_server_are_told_and_ignored() {
 }
 
 #[test]
+fn what_is_valid_and_not_done_here_costs_its_rule_and_no_deployment() {
+    let redirects = |rule: &str| {
+        Site::vercel(
+            &[],
+            &format!("{{\"redirects\": [\n {rule},\n {{\"source\": \"/ok\", \"destination\": \"/b\"}}]}}"),
+        )
+    };
+    for (rule, warning) in [
+        (r#"{"source": "/a", "destination": "z"}"#, "leads neither to a path nor to a URL"),
+        (r#"{"source": "/a", "destination": "?x=1"}"#, "leads neither"),
+        (r##"{"source": "/a", "destination": "#x"}"##, "leads neither"),
+        (r#"{"source": "/a", "destination": ""}"#, "leads neither"),
+        (r#"{"source": "/a", "destination": "mailto:x"}"#, "leads neither"),
+        (r#"{"source": "/a", "destination": "//e.example"}"#, "leads neither"),
+        (r#"{"source": "/:a", "destination": "https://:a"}"#, "has a placeholder in its host"),
+        (
+            r#"{"source": "/a", "destination": "/b", "statusCode": 404}"#,
+            "statusCode 404, which is no redirect",
+        ),
+        (r#"{"source": "/a", "destination": "/$A", "env": ["A"]}"#, "the value of a variable"),
+        (r#"{"source": "a", "destination": "/b"}"#, "begins with no slash"),
+    ] {
+        let site = redirects(rule);
+        site.check(&[("/a", "404"), ("/ok", "308 /b")]);
+        let warnings = site.warnings();
+        assert!(
+            warnings.len() == 1 && warnings[0].starts_with("Warning: vercel.json:2: redirects[0] "),
+            "{warnings:?}"
+        );
+        assert!(warnings[0].contains(warning), "{warnings:?}");
+    }
+    let site = redirects(r#"{"source": "/a", "destination": "/c", "env": ["A"]}"#);
+    site.check(&[("/a", "308 /c")]);
+    assert!(site.warned("only this field is ignored"));
+
+    let rewrite = |more: &str| {
+        Site::vercel(
+            &["c.html"],
+            &format!(r#"{{"rewrites": [{{"source": "/a", "destination": "/c.html", {more}}}]}}"#),
+        )
+    };
+    for (more, answer, count) in [
+        (r#""statusCode": 200"#, "200 c.html", 0),
+        (r#""statusCode": 404"#, "404 c.html", 0),
+        (r#""statusCode": 503"#, "503 c.html", 0),
+        (r#""statusCode": 301"#, "404", 1),
+        (r#""env": ["A"]"#, "200 c.html", 1),
+        (r#""respectOriginCacheControl": true"#, "200 c.html", 1),
+        (r#""transforms": [{"type": "request.path", "op": "set", "args": "/x"}]"#, "200 c.html", 1),
+    ] {
+        let site = rewrite(more);
+        assert_eq!((site.ask("/a").as_str(), site.warnings().len()), (answer, count), "{more}");
+    }
+    let service = r#"{"rewrites": [{"source": "/a", "destination": {"service": "x"}}]}"#;
+    assert!(Site::vercel(&[], service).warned("vercel.json:1: rewrites[0] leads to a service"));
+}
+
+#[test]
+fn patterns_are_javascripts() {
+    for (source, target, answer) in [
+        ("/:x([\\\\w-.]+)", "/a-b.c", "308 /n/a-b.c"),
+        ("/:x([a-\\\\d]+)", "/a-5", "308 /n/a-5"),
+        ("/:x(a{,3})", "/aaa", "404"),
+        ("/:x(\\\\p{L}+)", "/é", "404"),
+        ("/:y/:x", "/1/2", "308 /n/2"),
+        ("/:x/:x", "/1/2", "308 /n/2"),
+    ] {
+        let rule = format!(r#"{{"source": "{source}", "destination": "/n/:x"}}"#);
+        assert_eq!(redirect(&rule, target), answer, "{rule}");
+    }
+    let rule = |value: &str| {
+        format!(
+            r#"{{"source": "/a", "destination": "/b", "has": [{{"type": "query", "key": "q", "value": {value}}}]}}"#
+        )
+    };
+    for (value, query, answer) in [
+        (r#""[\\w-.]+""#, "a-b.c", "308 /b?q=a-b.c"),
+        (r#""[\\w-.]+""#, "a,b", "404"),
+        (r#""\\d{2""#, "5{2", "308 /b?q=5{2"),
+        (r#"{"re": "^[\\w-.]+$"}"#, "a.b", "308 /b?q=a.b"),
+    ] {
+        let moved = redirect(&rule(value), &format!("/a?q={query}"));
+        assert_eq!(moved.replace("%7B", "{"), answer, "{value}");
+    }
+    assert!(
+        refused(&format!(r#"{{"redirects": [{}]}}"#, rule(r#""(a)\\1""#))).contains("refers back to a group")
+    );
+}
+
+#[test]
 fn every_header_rule_applies_and_for_one_name_the_later_counts() {
     let site = Site::vercel(
         &["a.html", "404.html"],
@@ -250,10 +340,13 @@ fn an_invalid_file_is_refused_with_its_position() {
             "{\"redirects\": [{\"source\": \"/((a+)+)b\", \"destination\": \"/b\"}]}",
             "has a group within a group",
         ),
-        ("{\"redirects\": [{\"source\": \"/a\", \"destination\": \"b\"}]}", "destination leads neither"),
         (
-            "{\"redirects\": [{\"source\": \"/a\", \"destination\": \"/b\", \"statusCode\": 200}]}",
-            "statusCode must be 301",
+            "{\"redirects\": [{\"source\": \"/a\", \"destination\": \"/b\", \"statusCode\": 20}]}",
+            "statusCode must be a whole number from 100 to 999",
+        ),
+        (
+            "{\"redirects\": [{\"source\": \"/a\", \"destination\": \"/b\", \"statusCode\": \"301\"}]}",
+            "statusCode must be a number",
         ),
         (
             "{\"redirects\": [{\"source\": \"/a\", \"destination\": \"/b\", \"has\": [{\"type\": \"x\", \"key\": \"k\"}]}]}",
