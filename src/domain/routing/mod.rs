@@ -26,6 +26,7 @@ pub mod rules;
 pub mod sources;
 pub mod target;
 pub mod trace;
+mod vercel_destination;
 pub mod vercel_json;
 mod vercel_urls;
 

@@ -14,6 +14,7 @@ use crate::domain::routing::pattern::Pattern;
 use crate::domain::routing::rules::{Edit, HeaderRule, MAX_WEIGHT, Place, Rule, Weighs};
 use crate::domain::routing::sources::{Lines, Note, Refused, VERCEL_JSON, shown, tell};
 use crate::domain::routing::target::{Syntax, Target, Template};
+use crate::domain::routing::vercel_destination::unknown_name;
 use crate::domain::text::Invalid;
 use std::collections::BTreeMap;
 
@@ -217,6 +218,12 @@ fn rule(
     let names: Vec<String> = source.names().iter().cloned().chain(guard.names()).collect();
     let destination = required(node, fields, name, "destination")?;
     let target_text = destination.text("destination", MAX_TEXT)?;
+    if let Some(unknown) = unknown_name(&target_text, &names) {
+        return Err(destination.refuse(format!(
+            "destination names {}, which neither source nor has gives a value to",
+            shown(&unknown)
+        )));
+    }
     let variables = fields.get("env").map(|env| variables(*env)).transpose()?;
     if source.is_for_none() {
         warn(
@@ -331,8 +338,10 @@ fn condition(node: Node<'_>) -> Result<Condition, Refused> {
 
 fn test(value: Option<Node<'_>>, key: &str) -> Result<Test, Refused> {
     let Some(node) = value else {
-        // Only letters count in what a destination calls it.
-        return Ok(Test::Present(key.chars().filter(char::is_ascii_alphabetic).collect()));
+        let is_word = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        // Where it is no word, only letters count in what a destination calls it.
+        let letters = || key.chars().filter(char::is_ascii_alphabetic).collect();
+        return Ok(Test::Present(if is_word { key.to_owned() } else { letters() }));
     };
     if node.is_object() {
         return comparisons(node).map(Test::Compare);

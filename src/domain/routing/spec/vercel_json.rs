@@ -86,6 +86,8 @@ fn destinations_take_names_numbers_and_what_stands_beside_them() {
         ("/p/:id(\\\\d+)", "/n/:id", "/p/x", "404"),
         ("/x", "/y", "/x/", "404"),
         ("/s/:v", "/n?v=:v", "/s/a%26b%20c", "308 /n?v=a%26b%20c"),
+        ("/news/:slug?", "/n/:slug?", "/news/x?q=1", "308 /n/x?q=1"),
+        ("/news/:slug?", "/n/:slug?", "/news", "308 /n/"),
         ("/((?!api/).*)", "/n/$1", "/blog/x", "308 /n/blog/x"),
         ("/((?!api/).*)", "/n/$1", "/api/x", "404"),
     ] {
@@ -252,14 +254,13 @@ fn every_header_rule_applies_and_for_one_name_the_later_counts() {
 
 #[test]
 fn has_and_missing_look_at_headers_cookies_the_query_and_the_host() {
-    let answer = |conditions: &str, target: &str, fields: &[&str]| {
-        let rule = format!(
-            r#"{{"redirects": [{{"source": "/a", "destination": "/b/:v?k=:key&x=:xname", {conditions}}}]}}"#
-        );
+    let answer = |conditions: &str, to: &str, target: &str, fields: &[&str]| {
+        let rule = format!(r#"{{"redirects": [{{"source": "/a", "destination": "{to}", {conditions}}}]}}"#);
         let site = Site::vercel(&[], &rule);
         site.ask_with(target, fields)
     };
-    let holds = |conditions: &str, target: &str, fields: &[&str]| answer(conditions, target, fields) != "404";
+    let holds =
+        |conditions: &str, target: &str, fields: &[&str]| answer(conditions, "/b", target, fields) != "404";
     for (conditions, target, fields, expected) in [
         (r#""has": [{"type": "header", "key": "X-Name"}]"#, "/a", &["x-name: 1"][..], true),
         (r#""has": [{"type": "header", "key": "X-Name"}]"#, "/a", &["x-name: "], false),
@@ -305,8 +306,13 @@ fn has_and_missing_look_at_headers_cookies_the_query_and_the_host() {
     }
     let named = r#""has": [{"type": "header", "key": "x", "value": "v-(?<v>.*)"}, {"type": "query", "key": "key"}, {"type": "header", "key": "x-name"}]"#;
     assert_eq!(
-        answer(named, "/a?key=1%2F2", &["x: v-é/", "x-name: n&m"]),
+        answer(named, "/b/:v?k=:key&x=:xname", "/a?key=1%2F2", &["x: v-é/", "x-name: n&m"]),
         "308 /b/%C3%A9%2F?k=1%2F2&x=n%26m&key=1%2F2"
+    );
+    let named = r#""has": [{"type": "host", "value": ".*"}, {"type": "cookie", "key": "user_id"}, {"type": "header", "key": "x", "value": {"re": "^(?<r>.)"}}]"#;
+    assert_eq!(
+        answer(named, "/:host/:user_id/:r", "/a", &["x: rest", "cookie: user_id=5"]),
+        "308 /blog.example/5/r"
     );
 }
 
@@ -340,6 +346,11 @@ fn an_invalid_file_is_refused_with_its_position() {
             "{\"redirects\": [{\"source\": \"/((a+)+)b\", \"destination\": \"/b\"}]}",
             "has a group within a group",
         ),
+        (
+            "{\"redirects\": [{\"source\": \"/q/:a\",\n \"destination\": \"/:b\"}]}",
+            "vercel.json:2:17: destination names b, which neither source nor has gives a value to",
+        ),
+        ("{\"rewrites\": [{\"source\": \"/q/:a\", \"destination\": \"/:aa\"}]}", "destination names aa"),
         (
             "{\"redirects\": [{\"source\": \"/a\", \"destination\": \"/b\", \"statusCode\": 20}]}",
             "statusCode must be a whole number from 100 to 999",
