@@ -13,7 +13,7 @@ use crate::domain::routing::rules::{Edit, HeaderRule, MAX_WEIGHT, Place, Weighs}
 use crate::domain::routing::sources::{HEADERS, Note, tell};
 use crate::domain::routing::target::{Syntax, Template};
 use crate::domain::text::Invalid;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 /// Of rules in a file.
@@ -93,12 +93,13 @@ impl Names {
 /// What is said of a name that [`Names`] did not take.
 pub const TOO_MANY_NAMES: &str = "is one field too many: the rules of a site may set 1,024 different ones";
 
-/// The rules of a site, as they come in: those for the same paths are merged, and what sets nothing
-/// or is over a limit is left out.
+/// The rules of a site, as they come in and in their order, those for the same paths too: which of
+/// two counts for a name is the dialect's. What sets nothing or is over a limit is left out.
 #[derive(Debug, Default)]
 pub struct Collected {
     rules: Vec<HeaderRule>,
-    places: HashMap<(String, String), usize>,
+    /// What they are for: so many different ones are possible.
+    sources: HashSet<(String, String)>,
     names: Names,
     weight: u64,
     is_full: bool,
@@ -125,22 +126,15 @@ impl Collected {
         }
         let identity = (rule.source.source.clone(), format!("{:?}", rule.host));
         self.weight += rule.weight();
-        let count = self.rules.len();
-        let earlier = self.places.get(&identity).and_then(|at| self.rules.get_mut(*at));
-        if self.weight > MAX_WEIGHT || earlier.is_none() && count >= MAX_RULES {
+        self.sources.insert(identity);
+        if self.weight > MAX_WEIGHT || self.sources.len() > MAX_RULES {
             self.is_full = true;
             return ignore(format!(
                 "is over the limit of {MAX_RULES} rules, or makes them too large together: it and those \
                  after it are ignored"
             ));
         }
-        match earlier {
-            Some(earlier) => earlier.edits.extend(rule.edits),
-            None => {
-                self.places.insert(identity, count);
-                self.rules.push(rule);
-            }
-        }
+        self.rules.push(rule);
     }
 
     /// Nothing more will be taken.

@@ -47,6 +47,11 @@ fn where_they_differ() {
     check(Netlify, twice, "/a", &["x-a=two"]);
     check(Plain, twice, "/a", &["x-a=two"]);
     check(Cloudflare, twice, "/a", &["x-a=one, two"]);
+    // Two blocks of one pattern are two rules, in their order.
+    let same = "/*\n  X-A: one\n  X-B: b\n/a\n  X-A: two\n/*\n  X-A: three\n  X-C: c";
+    check(Netlify, same, "/a", &["x-a=three", "x-b=b", "x-c=c"]);
+    check(Plain, same, "/a", &["x-a=three", "x-b=b", "x-c=c"]);
+    check(Cloudflare, same, "/a", &["x-a=one, two, three", "x-b=b", "x-c=c"]);
     // What the server would have sent is replaced, not joined.
     check(
         Cloudflare,
@@ -62,6 +67,17 @@ fn where_they_differ() {
     for (dialect, expected) in [(Netlify, &["x-a=b"][..]), (Plain, &["x-a=b"]), (Cloudflare, &[])] {
         check(dialect, "/none\n  X-A: b", "/none/", expected);
     }
+}
+
+#[test]
+fn what_netlify_toml_says_of_the_paths_of_a_headers_file_counts() {
+    let sources = crate::domain::routing::sources::Sources {
+        headers: Some("/*\n  X-Frame-Options: DENY\n  X-A: b\n".into()),
+        netlify_toml: Some("[[headers]]\nfor = \"/*\"\nvalues = {X-Frame-Options = \"SAMEORIGIN\"}\n".into()),
+        ..Default::default()
+    };
+    let site = Site::new(&["index.html"], &sources, Default::default());
+    assert_eq!(site.fields("/"), ["x-frame-options=SAMEORIGIN", "x-a=b"]);
 }
 
 #[test]
