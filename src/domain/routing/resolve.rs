@@ -187,9 +187,12 @@ impl<'m> Way<'m, '_> {
             return None;
         }
         let mut passed = Vec::new();
+        // What is looked at for the explanation alone costs the answer nothing.
+        let mut looking = Budget::default();
         for (number, rule) in candidates(list, path, is_explained) {
             if !rule.forced {
-                self.trace.pass(&rule.place, || "it is not forced, and a file is there".to_owned());
+                let asked = self.asked;
+                self.trace.pass(&rule.place, || why_file_wins(rule, asked, &mut looking));
                 passed.push((number, rule));
                 continue;
             }
@@ -425,6 +428,20 @@ impl<'m> Way<'m, '_> {
             }
         }
         fields.finish()
+    }
+}
+
+/// Why a rule that is not forced does nothing where a file is there.
+fn why_file_wins(rule: &Rule, asked: &Asked<'_>, budget: &mut Budget) -> String {
+    let Some(mut values) = rule.source.find(asked.path, budget) else {
+        return match budget.is_spent() {
+            true => UNDECIDED.to_owned(),
+            false => format!("{} is not for this path", rule.source.source),
+        };
+    };
+    match &rule.host {
+        Some(host) if !host.find(asked.host, budget, &mut values) => "it is for another host".to_owned(),
+        _ => "it is not forced, and a file is there".to_owned(),
     }
 }
 

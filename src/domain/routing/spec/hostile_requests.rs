@@ -5,10 +5,7 @@ use super::{LISTED, Site};
 use crate::domain::request_path::RequestPath;
 use crate::domain::routing::compile::{Settings, compile};
 use crate::domain::routing::dialect::Dialect;
-use crate::domain::routing::request::Asked;
-use crate::domain::routing::resolve::resolve;
 use crate::domain::routing::sources::Sources;
-use crate::domain::routing::trace::Trace;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -144,12 +141,7 @@ fn what_look_ahead_cannot_decide_is_refused_and_never_shown_without_the_rule() {
         let long = "a".repeat(6_000);
         assert_eq!(site.ask(&format!("/{long}?q={long}")), "too costly", "{kind}");
         assert_ne!(site.ask("/a?q=a"), "too costly", "{kind}");
-        let (path, mut trace) = (format!("/{long}"), Trace::on());
-        let path = RequestPath::parse(&path).unwrap();
-        let asked =
-            Asked { host: "a.example", path: &path, query: Some(&format!("q={long}")), fields: &vec![] };
-        resolve(&site.manifest, &asked, &mut trace);
-        let said = trace.steps().into_iter().map(|step| step.because).collect::<Vec<_>>().join("\n");
+        let said = site.explain(&format!("/{long}"), Some(&format!("q={long}"))).join("\n");
         assert!(said.contains("would cost too much") && !said.contains("is not for this path"), "{said}");
     }
 }
