@@ -8,7 +8,7 @@ use crate::domain::routing::conditions::Guard;
 use crate::domain::routing::dialect::Dialect;
 use crate::domain::routing::lines;
 use crate::domain::routing::pattern::{HostPattern, Pattern};
-use crate::domain::routing::redirects::host_and_path;
+use crate::domain::routing::redirects::{host_and_path, tell_of_text};
 use crate::domain::routing::rules::{Edit, HeaderRule, MAX_WEIGHT, Place, Weighs};
 use crate::domain::routing::sources::{HEADERS, Note, tell};
 use crate::domain::routing::target::{Syntax, Template};
@@ -108,6 +108,7 @@ pub struct Collected {
 impl Collected {
     pub fn push(&mut self, mut rule: HeaderRule, notes: &mut Vec<Note>) {
         let place = rule.place.clone();
+        tell_of_text(&rule.source, &place, notes);
         let mut ignore = |why: String| {
             tell(notes, Note::warning(&place.file, Some(place.line), why));
         };
