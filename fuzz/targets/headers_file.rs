@@ -7,6 +7,7 @@ use gv_fuzz::domain::routing::rules::{MAX_WEIGHT, Weighs};
 use gv_fuzz::domain::routing::sources::Sources;
 use gv_fuzz::site::{MAX_INPUT, Site, head, listed};
 use libfuzzer_sys::fuzz_target;
+use std::collections::HashSet;
 
 fuzz_target!(|text: &str| {
     if text.len() > MAX_INPUT {
@@ -16,14 +17,13 @@ fuzz_target!(|text: &str| {
     let sources = Sources { headers: Some(file.to_owned()), ..Sources::default() };
     let site = Site::compile(&sources, Some(listed(words[0]))).expect("only a vercel.json is refused");
     let rules = &site.manifest.rules.headers;
-    assert!(rules.len() <= MAX_RULES && rules.iter().map(Weighs::weight).sum::<u64>() <= MAX_WEIGHT);
-    for (at, rule) in rules.iter().enumerate() {
-        assert!(!rule.edits.is_empty() && rule.edits.len() <= 100 && rule.guard.is_empty());
+    let sources: HashSet<_> = rules.iter().map(|rule| (&rule.source.source, format!("{:?}", rule.host))).collect();
+    assert!(sources.len() <= MAX_RULES && rules.iter().map(Weighs::weight).sum::<u64>() <= MAX_WEIGHT);
+    for rule in rules.iter() {
+        assert!(!rule.edits.is_empty() && rule.guard.is_empty());
         for edit in &rule.edits {
             assert_eq!(name_of(&edit.name).as_ref(), Ok(&edit.name));
         }
-        let twin = rules.iter().take(at).find(|other| other.source == rule.source && other.host == rule.host);
-        assert!(twin.is_none(), "{} stands twice", rule.source.source);
     }
     site.ask_around(words.last().copied().unwrap_or_default());
 });

@@ -15,6 +15,10 @@ use std::time::Duration;
 /// What of a project's own text files is looked at: none that matters is longer.
 pub const TEXT_BYTES: u64 = 2 * 1024 * 1024;
 
+/// A file has more than [`TEXT_BYTES`].
+#[derive(Debug)]
+pub struct TooLong;
+
 /// A folder that paths are resolved beneath: a link that leads out of it is refused.
 pub struct Inside {
     root: OwnedFd,
@@ -80,13 +84,19 @@ impl Inside {
     /// The text of a small file. `None`: absent, no regular file, outside, too long or no UTF-8;
     /// whoever asks recognises a project by it and takes all of these for "not there".
     pub fn text(&self, path: &str) -> Option<String> {
+        String::from_utf8(self.bytes(path)?.ok()?).ok()
+    }
+
+    /// The bytes of a small file, whether or not they are text. `None`: absent, no regular file, or
+    /// outside.
+    pub fn bytes(&self, path: &str) -> Option<Result<Vec<u8>, TooLong>> {
         let (file, len) = self.file(path).ok()??;
         if len > TEXT_BYTES {
-            return None;
+            return Some(Err(TooLong));
         }
-        let mut text = String::new();
-        file.take(TEXT_BYTES).read_to_string(&mut text).ok()?;
-        Some(text)
+        let mut bytes = Vec::new();
+        file.take(TEXT_BYTES).read_to_end(&mut bytes).ok()?;
+        Some(Ok(bytes))
     }
 }
 

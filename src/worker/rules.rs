@@ -7,18 +7,20 @@ use crate::domain::routing::compile::{Compiled, Settings, compile};
 use crate::domain::routing::dialect::{Dialect, choose};
 use crate::domain::routing::netlify_toml;
 use crate::domain::routing::sources::{
-    CLOUDFLARE_PROJECT, CLOUDFLARE_PUBLISHED, HEADERS, NETLIFY_TOML, Note, REDIRECTS, Refused, Sources,
-    VERCEL_JSON,
+    CLOUDFLARE_PROJECT, CLOUDFLARE_PUBLISHED, HEADERS, NETLIFY_TOML, Note, REDIRECTS, Refused, Severity,
+    Sources, VERCEL_JSON, position,
 };
 use crate::domain::routing::vercel_json;
 use crate::domain::settings::{BuildSettings, RelativeDir};
-use crate::worker::inside::{Inside, TEXT_BYTES, join};
+use crate::worker::inside::{Inside, TEXT_BYTES, TooLong, join};
 
 /// What was found, and what of it cannot be read.
 #[derive(Debug, Default)]
 pub struct RuleFiles {
     sources: Sources,
     problems: Vec<Note>,
+    /// Why the `vercel.json` cannot be read: where its rules count, there are none to go by.
+    refused: Option<Refused>,
 }
 
 impl RuleFiles {
@@ -49,6 +51,9 @@ impl RuleFiles {
     }
 
     pub fn compile(&self, settings: Settings) -> Result<Compiled, Refused> {
+        if let Some(refused) = self.refused.as_ref().filter(|_| self.speaks_vercel(settings)) {
+            return Err(refused.clone());
+        }
         let mut compiled = compile(&self.sources, settings)?;
         compiled.notes.extend(self.problems.iter().cloned());
         Ok(compiled)
@@ -56,7 +61,8 @@ impl RuleFiles {
 
     /// Whose language the project's own files speak; those that a build publishes are not known yet.
     pub fn dialect(&self, settings: Settings) -> Option<Dialect> {
-        if settings.routing.is_none() && self.sources.vercel_json.is_some() {
+        let is_there = self.sources.vercel_json.is_some() || self.refused.is_some();
+        if settings.routing.is_none() && is_there {
             return Some(Dialect::Vercel);
         }
         let has_rules = self.sources.vercel_json.as_deref().is_some_and(vercel_json::has_rules);
@@ -66,6 +72,9 @@ impl RuleFiles {
     /// The folder of the site as a `netlify.toml` names it, relative to the project, where Netlify's
     /// rules count.
     pub fn publish(&self, settings: Settings) -> Option<RelativeDir> {
+        if self.refused.is_some() && self.speaks_vercel(settings) {
+            return None;
+        }
         let has_rules = self.sources.vercel_json.as_deref().is_some_and(vercel_json::has_rules);
         let (dialect, _) = choose(settings.routing, &self.sources, has_rules);
         let toml = self.sources.netlify_toml.as_deref().filter(|_| dialect == Dialect::Netlify)?;
@@ -77,12 +86,38 @@ impl RuleFiles {
         if !repository.is_file(&path) {
             return None;
         }
-        let text = repository.text(&path);
-        if text.is_none() {
-            let why = format!("is no UTF-8 text of at most {} MiB: ignored", TEXT_BYTES / 1024 / 1024);
-            self.problems.push(Note::warning(name, None, why));
+        let too_long = || format!("is larger than {} MiB", TEXT_BYTES / 1024 / 1024);
+        let (why, at) = match repository.bytes(&path) {
+            None => ("cannot be read".to_owned(), None),
+            Some(Err(TooLong)) => (too_long(), None),
+            Some(Ok(bytes)) => match String::from_utf8(bytes) {
+                Ok(text) => return Some(text),
+                // Their lines stand for themselves: those that are no text are refused one by one.
+                Err(error) if matches!(name, REDIRECTS | HEADERS) => {
+                    return Some(String::from_utf8_lossy(error.as_bytes()).into_owned());
+                }
+                Err(error) => {
+                    let valid = error.utf8_error().valid_up_to();
+                    let before = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default());
+                    ("is no UTF-8 text".to_owned(), Some(position(&before, before.len())))
+                }
+            },
+        };
+        let (line, column) = at.map_or((None, None), |(line, column)| (Some(line), Some(column)));
+        if name == VERCEL_JSON {
+            let file = Some(name.to_owned());
+            self.refused =
+                Some(Refused(Note { severity: Severity::Error, file, line, column, message: why }));
+        } else {
+            let note = Note::warning(name, line, format!("{why}: the whole file is ignored"));
+            self.problems.push(Note { column, ..note });
         }
-        text
+        None
+    }
+
+    /// Whether vercel's rules are the ones that count, where its file is there.
+    fn speaks_vercel(&self, settings: Settings) -> bool {
+        matches!(settings.routing, None | Some(Dialect::Vercel))
     }
 }
 
@@ -135,11 +170,64 @@ mod tests {
         assert_eq!(RuleFiles::of_project(&inside, "docs").sources.netlify_toml, None);
     }
 
+    fn read(given: &[(&str, &[u8])], settings: Settings) -> Result<Compiled, Refused> {
+        let (_folder, inside) = files(given);
+        RuleFiles::of_project(&inside, ".").with_published(&inside, ".").compile(settings)
+    }
+
+    fn told(compiled: &Compiled) -> Vec<String> {
+        compiled.notes.iter().skip(1).map(ToString::to_string).collect()
+    }
+
     #[test]
-    fn what_is_no_text_is_told() {
-        let (_folder, inside) = files(&[("_headers", b"/*\n X: \xff")]);
-        let notes = RuleFiles::of_project(&inside, ".").with_published(&inside, ".");
-        let notes = notes.compile(Settings::default()).unwrap().notes;
-        assert!(notes.iter().any(|note| note.to_string().starts_with("Warning: _headers: is no UTF-8")));
+    fn lines_that_are_no_text_are_refused_and_the_others_count() {
+        let given: [(&str, &[u8]); 2] = [
+            ("_headers", b"# caf\xe9\n/*\n  X-A: b\n  X-B: \xff\n/\xff\n  X-C: d\n/a\n  X-D: \xc3\xa9\n"),
+            ("_redirects", b"# caf\xe9 menu\n/a /b\n/caf\xe9 /c\n/d /e\n"),
+        ];
+        let compiled = read(&given, Settings::default()).unwrap();
+        let notes = told(&compiled);
+        assert_eq!(notes.len(), 3, "{notes:?}");
+        for (note, start) in notes.iter().zip(["_redirects:3", "_headers:4", "_headers:5"]) {
+            assert!(note.starts_with(&format!("Warning: {start}: has bytes that are no UTF-8")), "{note}");
+        }
+        let rules = compiled.rules;
+        assert_eq!(rules.redirects.len(), 2);
+        // What belongs to a path that is no text belongs to no other.
+        let names: Vec<_> =
+            rules.headers.iter().flat_map(|rule| &rule.edits).map(|edit| &*edit.name).collect();
+        assert_eq!(names, ["x-a", "x-d"]);
+    }
+
+    #[test]
+    fn what_is_too_large_is_told_from_what_is_no_text() {
+        let large = vec![b'#'; TEXT_BYTES as usize + 1];
+        let compiled = read(&[("_headers", &large)], Settings::default()).unwrap();
+        assert_eq!(told(&compiled), ["Warning: _headers: is larger than 2 MiB: the whole file is ignored"]);
+        let compiled = read(&[("netlify.toml", b"a = 1\nb = \"\xff\"\n")], Settings::default()).unwrap();
+        assert_eq!(
+            told(&compiled),
+            ["Warning: netlify.toml:2:6: is no UTF-8 text: the whole file is ignored"]
+        );
+    }
+
+    #[test]
+    fn a_vercel_json_that_cannot_be_read_fails_a_deployment_where_it_counts() {
+        let large = vec![b' '; TEXT_BYTES as usize + 1];
+        for (bytes, why) in [
+            (&b"{\"redirects\": [],\n\"x\": \"\xff\"}"[..], "vercel.json:2:7: is no UTF-8 text"),
+            (&large, "vercel.json: is larger than 2 MiB"),
+        ] {
+            let given = [("vercel.json", bytes), ("netlify.toml", b"[build]\npublish = \"site\"\n")];
+            for routing in [None, Some(Dialect::Vercel)] {
+                let settings = Settings { routing, spa: None };
+                assert_eq!(read(&given, settings).unwrap_err().to_string(), why);
+                let (_folder, inside) = files(&given);
+                let found = RuleFiles::of_project(&inside, ".");
+                assert_eq!((found.dialect(settings), found.publish(settings)), (Some(Dialect::Vercel), None));
+            }
+            let settings = Settings { routing: Some(Dialect::Plain), spa: None };
+            assert_eq!(read(&given, settings).unwrap().rules.dialect, Dialect::Plain);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::connection::Connection;
 use super::{ClientArgs, print};
 use crate::cli::ConfigArgs;
+use crate::domain::request_path::RequestPath;
 use anyhow::Context;
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -52,18 +53,28 @@ struct Step {
 
 pub async fn explain(config: &ConfigArgs, args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let url = Url::parse(&args.what).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let (id, path, host) = match &url {
+    let path = match &url {
+        Some(url) => url[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
+        None => args.path.clone().unwrap_or_else(|| "/".to_owned()),
+    };
+    // An address that no edge takes shows no deployment that could be asked.
+    RequestPath::parse(path.split('?').next().unwrap_or(&path))
+        .map_err(|why| anyhow::anyhow!("{path} is answered with 400: the path {why}"))?;
+    let (id, host, kept) = match &url {
         Some(url) => {
-            let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
-            (deployment_at(url).await?, path.to_owned(), url.host_str().map(str::to_owned))
+            let shown = Shown::at(url).await?;
+            (shown.present.clone(), url.host_str().map(str::to_owned), shown.kept())
         }
-        None => (args.what.clone(), args.path.clone().unwrap_or_else(|| "/".to_owned()), None),
+        None => (args.what.clone(), None, None),
     };
     let connection = Connection::open(config, &args.client)?;
     let mut query = vec![("path", path.as_str())];
     query.extend(host.as_deref().map(|host| ("host", host)));
     query.extend(args.headers.iter().map(|header| ("header", header.as_str())));
-    let explanation: Explanation = connection.get(&["deployments", &id, "explain"], &query).await?;
+    let mut explanation: Explanation = connection.get(&["deployments", &id, "explain"], &query).await?;
+    if let Some(kept) = kept {
+        explanation.show_kept(&kept);
+    }
     if args.client.json {
         print(serde_json::to_string(&explanation)?)?;
     } else {
@@ -72,8 +83,64 @@ pub async fn explain(config: &ConfigArgs, args: &ExplainArgs) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// Which deployment a URL shows, as the edge itself says.
-async fn deployment_at(url: &Url) -> anyhow::Result<String> {
+impl Explanation {
+    /// The rules are the present deployment's; where it has nothing, an earlier one's file is shown.
+    fn show_kept(&mut self, kept: &Answered) {
+        if self.file.is_some() && self.status < 400 || !(200..400).contains(&kept.status) {
+            return;
+        }
+        let path = self.path.split('?').next().unwrap_or_default().to_owned();
+        self.file = RequestPath::parse(&path).ok().and_then(|path| path.file().map(str::to_owned));
+        self.status = 200;
+        let because =
+            format!("kept of an earlier deployment: {} has the file that is lost since", kept.deployment);
+        self.steps.push(Step { what: "skew protection".to_owned(), taken: true, because });
+    }
+}
+
+/// What a URL is answered with, and what its host shows else, as the edge itself says.
+struct Shown {
+    answered: Answered,
+    /// The deployment whose rules count: what the root of the host shows.
+    present: String,
+}
+
+struct Answered {
+    status: u16,
+    deployment: String,
+}
+
+impl Shown {
+    async fn at(url: &Url) -> anyhow::Result<Self> {
+        let answered = Answered::of(url).await?;
+        let mut root = url.clone();
+        root.set_path("/");
+        root.set_query(None);
+        let present = match (answered, Answered::of(&root).await?) {
+            (Some(answered), Some(root)) => Some(Self { answered, present: root.deployment }),
+            (Some(answered), None) => Some(Self { present: answered.deployment.clone(), answered }),
+            (None, Some(root)) => Some(Self { present: root.deployment.clone(), answered: root }),
+            (None, None) => None,
+        };
+        present.with_context(|| format!("{url} shows no deployment of gv"))
+    }
+
+    /// The answer that an earlier deployment gives, where it is one.
+    fn kept(self) -> Option<Answered> {
+        (self.answered.deployment != self.present).then_some(self.answered)
+    }
+}
+
+impl Answered {
+    /// `None`: no deployment of gv answers.
+    async fn of(url: &Url) -> anyhow::Result<Option<Self>> {
+        let response = client(url)?.head(url.clone()).send().await?;
+        let id = response.headers().get("x-gv-deployment").and_then(|id| id.to_str().ok());
+        Ok(id.map(|id| Self { status: response.status().as_u16(), deployment: id.to_owned() }))
+    }
+}
+
+fn client(url: &Url) -> anyhow::Result<reqwest::Client> {
     let host = url.host_str().context("the URL has no host")?;
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("gv/", env!("CARGO_PKG_VERSION")))
@@ -84,9 +151,7 @@ async fn deployment_at(url: &Url) -> anyhow::Result<String> {
         let port = url.port_or_known_default().unwrap_or(80);
         builder = builder.no_proxy().resolve(host, SocketAddr::from(([127, 0, 0, 1], port)));
     }
-    let response = builder.build()?.head(url.clone()).send().await?;
-    let id = response.headers().get("x-gv-deployment").and_then(|id| id.to_str().ok());
-    id.map(str::to_owned).with_context(|| format!("{url} shows no deployment of gv"))
+    Ok(builder.build()?)
 }
 
 fn show(explanation: &Explanation) -> anyhow::Result<()> {

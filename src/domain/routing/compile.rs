@@ -5,7 +5,7 @@ use crate::domain::routing::dialect::{Dialect, choose};
 use crate::domain::routing::headers;
 use crate::domain::routing::netlify_toml;
 use crate::domain::routing::redirects;
-use crate::domain::routing::rules::{HeaderRule, Rules};
+use crate::domain::routing::rules::Rules;
 use crate::domain::routing::sources::{
     HEADERS, NETLIFY_TOML, Note, REDIRECTS, Refused, Severity, Sources, VERCEL_JSON,
 };
@@ -13,10 +13,6 @@ use crate::domain::routing::vercel_json::{self, Vercel};
 
 /// How many warnings are told: a file of a hundred thousand bad lines is not a log.
 const MAX_WARNINGS: usize = 500;
-
-/// Fields that header rules may set: of one rule, and of all of a site.
-const MAX_FIELDS_OF_A_RULE: usize = 100;
-const MAX_FIELDS: usize = 2_000;
 
 /// What a person said about routing, beside the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +42,7 @@ pub fn compile(sources: &Sources, settings: Settings) -> Result<Compiled, Refuse
         rules.trailing_slash = vercel.trailing_slash;
         rules.redirects = vercel.redirects.into();
         rules.rewrites = vercel.rewrites.into();
-        rules.headers = bounded(vercel.headers, &mut found).into();
+        rules.headers = vercel.headers.into();
     } else {
         let mut redirects = redirects::Collected::new(dialect);
         let mut headers = headers::Collected::default();
@@ -60,7 +56,7 @@ pub fn compile(sources: &Sources, settings: Settings) -> Result<Compiled, Refuse
             netlify_toml::parse(text, &mut redirects, &mut headers, &mut found);
         }
         rules.redirects = redirects.into_rules().into();
-        rules.headers = bounded(headers.into_rules(), &mut found).into();
+        rules.headers = headers.into_rules().into();
     }
     let mut notes = vec![Note::info(format!("Routing as {dialect}: {because}. {}", summary(&rules)))];
     notes.extend(unused(sources, dialect));
@@ -68,35 +64,18 @@ pub fn compile(sources: &Sources, settings: Settings) -> Result<Compiled, Refuse
     Ok(Compiled { rules, notes })
 }
 
-/// Header rules are gone through for every answer.
-fn bounded(mut rules: Vec<HeaderRule>, notes: &mut Vec<Note>) -> Vec<HeaderRule> {
-    let mut left = MAX_FIELDS;
-    let mut ignored = 0;
-    for rule in &mut rules {
-        let kept = rule.edits.len().min(left).min(MAX_FIELDS_OF_A_RULE);
-        ignored += rule.edits.len() - kept;
-        rule.edits.truncate(kept);
-        left -= kept;
-    }
-    if ignored > 0 {
-        let limits = format!("a rule may have {MAX_FIELDS_OF_A_RULE}, all together {MAX_FIELDS}");
-        notes.push(Note::info(format!("Warning: {ignored} header lines are ignored: {limits}.")));
-    }
-    rules
-}
-
 fn summary(rules: &Rules) -> String {
-    let counted = |count: usize, one: &str| match count {
+    let counted = |count: usize, one: &str, more: &str| match count {
         0 => None,
         1 => Some(format!("1 {one}")),
-        more => Some(format!("{more} {one}s")),
+        count => Some(format!("{count} {more}")),
     };
     let redirects = rules.redirects.iter().filter(|rule| rule.is_redirect()).count();
     let rewrites = rules.redirects.len() - redirects + rules.rewrites.len();
     let parts = [
-        counted(redirects, "redirect"),
-        counted(rewrites, "rewrite"),
-        counted(rules.headers.len(), "rule for header"),
+        counted(redirects, "redirect", "redirects"),
+        counted(rewrites, "rewrite", "rewrites"),
+        counted(rules.headers.len(), "rule for headers", "rules for headers"),
         rules.clean_urls.then(|| "cleanUrls".to_owned()),
         rules.trailing_slash.map(|is_on| format!("trailingSlash {is_on}")),
         rules.spa.map(|is_on| format!("spa {is_on}")),

@@ -31,6 +31,9 @@ pub enum Condition {
     AnyCookie(Vec<String>),
 }
 
+/// What targets call the host that was asked for.
+const HOST: &str = "host";
+
 /// What is asked of a value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -118,7 +121,11 @@ impl Condition {
                 None => false,
             },
             Self::Query(name, test) => test.holds(asked.parameter(name).as_deref(), values, budget),
-            Self::Host(test) => test.holds(Some(asked.host), values, budget),
+            Self::Host(test) => {
+                let holds = test.holds(Some(asked.host), values, budget);
+                values.add_text(HOST, asked.host);
+                holds
+            }
             Self::Language(wanted) => asked.language().is_some_and(|language| wanted.contains(&language)),
             Self::Country(wanted) => asked
                 .cookie("nf_country")
@@ -186,11 +193,16 @@ impl Condition {
 
     fn names(&self) -> Vec<String> {
         let Some(test) = self.test() else { return Vec::new() };
-        match test {
+        let mut names = match test {
             Test::Present(name) | Test::Bind(name) => vec![name.clone()],
-            Test::Matches(matcher) => matcher.names().flatten().map(str::to_owned).collect(),
-            Test::Equals(_) | Test::Compare(_) => Vec::new(),
+            Test::Matches(_) | Test::Compare(_) | Test::Equals(_) => {
+                self.matchers().into_iter().flat_map(Matcher::names).flatten().map(str::to_owned).collect()
+            }
+        };
+        if matches!(self, Self::Host(_)) {
+            names.push(HOST.to_owned());
         }
+        names
     }
 
     /// In words, for those who ask why a rule was not taken.
@@ -228,17 +240,8 @@ impl Test {
                 true
             }
             Self::Equals(wanted) => value == wanted,
-            Self::Matches(matcher) => {
-                let Some(groups) = matcher.find(value, budget) else { return false };
-                for (name, group) in matcher.names().zip(groups) {
-                    let text = group.and_then(|group| value.get(group));
-                    if let (Some(name), Some(text)) = (name, text) {
-                        values.add_text(name, text);
-                    }
-                }
-                true
-            }
-            Self::Compare(all) => all.iter().all(|comparison| comparison.holds(value, budget)),
+            Self::Matches(matcher) => matches(matcher, value, values, budget),
+            Self::Compare(all) => all.iter().all(|comparison| comparison.holds(value, values, budget)),
         }
     }
 
@@ -250,6 +253,18 @@ impl Test {
             Self::Compare(_) => "compares as the rule says".to_owned(),
         }
     }
+}
+
+/// Whether a pattern is for a value; its groups with a name are values of their own.
+fn matches<'t>(matcher: &'t Matcher, value: &str, values: &mut Values<'t>, budget: &mut Budget) -> bool {
+    let Some(groups) = matcher.find(value, budget) else { return false };
+    for (name, group) in matcher.names().zip(groups) {
+        let text = group.and_then(|group| value.get(group));
+        if let (Some(name), Some(text)) = (name, text) {
+            values.add_text(name, text);
+        }
+    }
+    true
 }
 
 impl Comparison {
@@ -268,7 +283,7 @@ impl Comparison {
         }
     }
 
-    fn holds(&self, value: &str, budget: &mut Budget) -> bool {
+    fn holds<'t>(&'t self, value: &str, values: &mut Values<'t>, budget: &mut Budget) -> bool {
         let number = |compare: fn(&f64, &f64) -> bool, with: &f64| {
             value.trim().parse::<f64>().is_ok_and(|value| compare(&value, with))
         };
@@ -279,7 +294,7 @@ impl Comparison {
             Self::NoneOf(others) => others.iter().all(|one| one != value),
             Self::Begins(start) => value.starts_with(start.as_str()),
             Self::Ends(end) => value.ends_with(end.as_str()),
-            Self::Matches(matcher) => matcher.find(value, budget).is_some(),
+            Self::Matches(matcher) => matches(matcher, value, values, budget),
             Self::Above(with) => number(f64::gt, with),
             Self::AtLeast(with) => number(f64::ge, with),
             Self::Below(with) => number(f64::lt, with),

@@ -3,16 +3,17 @@
 //!
 //! A line that cannot be used is left out, with a note that says why. Start with [`parse`].
 
+use crate::domain::routing::answer_fields::MAX_NAMES;
 use crate::domain::routing::conditions::Guard;
 use crate::domain::routing::dialect::Dialect;
 use crate::domain::routing::lines;
 use crate::domain::routing::pattern::{HostPattern, Pattern};
-use crate::domain::routing::redirects::host_and_path;
+use crate::domain::routing::redirects::{host_and_path, tell_of_text};
 use crate::domain::routing::rules::{Edit, HeaderRule, MAX_WEIGHT, Place, Weighs};
 use crate::domain::routing::sources::{HEADERS, Note, tell};
 use crate::domain::routing::target::{Syntax, Template};
 use crate::domain::text::Invalid;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 /// Of rules in a file.
@@ -71,45 +72,70 @@ fn opens_rule(line: &str) -> bool {
     ["/", "https://", "http://"].iter().any(|start| line.starts_with(start))
 }
 
-/// The rules of a site, as they come in: those for the same paths are merged, and what sets nothing
-/// or is over a limit is left out.
+/// The names of all fields that the rules of a site set.
+#[derive(Debug, Default)]
+pub struct Names(HashSet<String>);
+
+impl Names {
+    /// Whether a name is known or there is room for it: an answer may have all of them.
+    pub fn take(&mut self, name: &str) -> bool {
+        if self.0.contains(name) {
+            return true;
+        }
+        let has_room = self.0.len() < MAX_NAMES;
+        if has_room {
+            self.0.insert(name.to_owned());
+        }
+        has_room
+    }
+}
+
+/// What is said of a name that [`Names`] did not take.
+pub const TOO_MANY_NAMES: &str = "is one field too many: the rules of a site may set 1,024 different ones";
+
+/// The rules of a site, as they come in and in their order, those for the same paths too: which of
+/// two counts for a name is the dialect's. What sets nothing or is over a limit is left out.
 #[derive(Debug, Default)]
 pub struct Collected {
     rules: Vec<HeaderRule>,
-    places: HashMap<(String, String), usize>,
+    /// What they are for: so many different ones are possible.
+    sources: HashSet<(String, String)>,
+    names: Names,
     weight: u64,
     is_full: bool,
 }
 
 impl Collected {
-    pub fn push(&mut self, rule: HeaderRule, notes: &mut Vec<Note>) {
+    pub fn push(&mut self, mut rule: HeaderRule, notes: &mut Vec<Note>) {
+        let place = rule.place.clone();
+        tell_of_text(&rule.source, &place, notes);
         let mut ignore = |why: String| {
-            tell(notes, Note::warning(&rule.place.file, Some(rule.place.line), why));
+            tell(notes, Note::warning(&place.file, Some(place.line), why));
         };
         if self.is_full {
             return;
         }
+        rule.edits.retain(|edit| {
+            let is_possible = self.names.take(&edit.name);
+            if !is_possible {
+                ignore(format!("{} {TOO_MANY_NAMES}: ignored", edit.name));
+            }
+            is_possible
+        });
         if rule.edits.is_empty() {
             return ignore("sets no field: ignored".to_owned());
         }
         let identity = (rule.source.source.clone(), format!("{:?}", rule.host));
         self.weight += rule.weight();
-        let count = self.rules.len();
-        let earlier = self.places.get(&identity).and_then(|at| self.rules.get_mut(*at));
-        if self.weight > MAX_WEIGHT || earlier.is_none() && count >= MAX_RULES {
+        self.sources.insert(identity);
+        if self.weight > MAX_WEIGHT || self.sources.len() > MAX_RULES {
             self.is_full = true;
             return ignore(format!(
                 "is over the limit of {MAX_RULES} rules, or makes them too large together: it and those \
                  after it are ignored"
             ));
         }
-        match earlier {
-            Some(earlier) => earlier.edits.extend(rule.edits),
-            None => {
-                self.places.insert(identity, count);
-                self.rules.push(rule);
-            }
-        }
+        self.rules.push(rule);
     }
 
     /// Nothing more will be taken.

@@ -34,8 +34,14 @@ pub fn read(
     }
 }
 
-/// A line as it is, unless it is too long.
+/// What stands in a text for bytes that were no text.
+const LOST: char = '\u{fffd}';
+
+/// A line as it is, unless it is too long or not all of it is text.
 pub fn bounded(line: &str) -> Result<&str, Invalid> {
+    if line.contains(LOST) {
+        return Err(Invalid::new("has bytes that are no UTF-8 text"));
+    }
     // Bytes bound characters from above.
     if line.len() > MAX_CHARS && line.chars().count() > MAX_CHARS {
         return Err(Invalid::new(format!("has more than {MAX_CHARS} characters")));

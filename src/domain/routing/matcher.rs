@@ -2,8 +2,8 @@
 //!
 //! Where the pattern allows, the time is linear in the text (`regex-lite`). Look-ahead and
 //! look-behind need backtracking (`fancy-regex`): its steps are counted, and it gives up. On top
-//! of both, each request has a [`Budget`] for all the patterns that it is compared with. Start
-//! with [`Matcher`].
+//! of both, each request has a [`Budget`] for all the patterns that it is compared with. What could
+//! not be decided spends it, so that nobody takes "unknown" for "no". Start with [`Matcher`].
 
 use crate::domain::text::Invalid;
 use fancy_regex::{Expr, Regex as Backtracking};
@@ -26,10 +26,14 @@ const GROUP_BYTES: u64 = 32;
 const ORDINARY_BYTES: u64 = 8 * 1024;
 /// How often a backtracking pattern may turn back.
 const BACKTRACKS: usize = 2_000;
-/// The longest text that a backtracking pattern is compared with, in bytes.
-const BACKTRACKED_BYTES: usize = 2_048;
+/// The longest text that a backtracking pattern is compared with, in bytes: a request target is no
+/// longer, and a field that is may stay undecided.
+const BACKTRACKED_BYTES: usize = 16 * 1024;
+/// What comparing so many bytes costs, in steps. What a pattern does between two turns grows with the
+/// text, and no faster ([`pass`]).
 const BACKTRACKING_COST: u64 = 100_000;
-/// What going through a backtracking pattern once may take, in steps: turning back is counted by the
+const BYTES_AT_THAT_COST: usize = 2_048;
+/// What going through a backtracking pattern once may take over [`BYTES_AT_THAT_COST`], in steps: turning back is counted by the
 /// engine, going on is not, and a counted repetition of what is empty goes on without an end in sight.
 const MAX_PASS: u64 = 20_000;
 
@@ -64,9 +68,14 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Some pattern was not tried: what was found without it may be wrong.
+    /// Some pattern was not decided: what was found without it may be wrong.
     pub fn is_spent(&self) -> bool {
         self.is_spent
+    }
+
+    /// From here on nothing that is found counts.
+    pub(super) fn give_up(&mut self) {
+        self.is_spent = true;
     }
 
     pub(super) fn spend(&mut self, steps: u64) -> bool {
@@ -143,7 +152,7 @@ impl Matcher {
         self.names.iter().map(Option::as_deref)
     }
 
-    /// Finds the pattern in `text`. What cannot be decided within the bounds does not match.
+    /// Finds the pattern in `text`. What cannot be decided within the bounds spends the budget.
     pub fn find(&self, text: &str, budget: &mut Budget) -> Option<Groups> {
         if !budget.spend(self.weight * (text.len() as u64 + 16)) {
             return None;
@@ -154,10 +163,18 @@ impl Matcher {
                 Some((0..found.len()).map(|at| found.get(at).map(|group| group.range())).collect())
             }
             Engine::Backtracking(regex) => {
-                if text.len() > BACKTRACKED_BYTES || !budget.spend(BACKTRACKING_COST) {
+                let times = text.len().div_ceil(BYTES_AT_THAT_COST).max(1) as u64;
+                if text.len() > BACKTRACKED_BYTES {
+                    budget.give_up();
+                }
+                if !budget.spend(BACKTRACKING_COST * times) {
                     return None;
                 }
-                let found = regex.captures(text).ok()??;
+                let Ok(found) = regex.captures(text) else {
+                    budget.give_up();
+                    return None;
+                };
+                let found = found?;
                 Some((0..found.len()).map(|at| found.get(at).map(|group| group.range())).collect())
             }
         }
@@ -214,7 +231,7 @@ fn pass(expr: &Expr, is_reading: bool) -> u64 {
         Expr::Group(inner) | Expr::AtomicGroup(inner) => pass(inner, is_reading).saturating_add(1),
         Expr::LookAround(inner, _) => pass(inner, false).saturating_add(1),
         Expr::Repeat { child, lo, hi: usize::MAX, .. } => {
-            let times = if is_reading { 1 } else { BACKTRACKED_BYTES as u64 };
+            let times = if is_reading { 1 } else { BYTES_AT_THAT_COST as u64 };
             pass(child, true).saturating_mul(times.max(*lo as u64))
         }
         Expr::Repeat { child, hi, .. } => pass(child, is_reading).saturating_mul((*hi as u64).max(1)),
@@ -262,7 +279,12 @@ mod tests {
 
     #[test]
     fn no_pattern_holds_a_thread() {
-        let text = "a".repeat(2_000);
+        for length in [2_000, 8_000] {
+            holds_no_thread(&"a".repeat(length));
+        }
+    }
+
+    fn holds_no_thread(text: &str) {
         for pattern in [
             "^((a+)+)b$",
             "^(?:(?:a+)+)b$",
@@ -273,9 +295,29 @@ mod tests {
         ] {
             let matcher = Matcher::new(pattern).unwrap();
             let began = Instant::now();
-            assert!(matcher.find(&text, &mut Budget::default()).is_none(), "{pattern}");
-            assert!(began.elapsed() < Duration::from_secs(2), "{pattern}: {:?}", began.elapsed());
+            assert!(matcher.find(text, &mut Budget::default()).is_none(), "{pattern}");
+            let allowed = Duration::from_secs(text.len().div_ceil(1_000) as u64);
+            assert!(began.elapsed() < allowed, "{pattern}: {:?}", began.elapsed());
         }
+    }
+
+    #[test]
+    fn what_cannot_be_decided_is_not_taken_for_no() {
+        let find = |pattern: &str, text: &str| {
+            let mut budget = Budget::default();
+            let found = Matcher::new(pattern).unwrap().find(text, &mut budget).is_some();
+            (found, budget.is_spent())
+        };
+        let long = |length: usize| format!("/{}", "a".repeat(length));
+        // An ordinary one is decided on whatever a target may be.
+        for length in [10, 2_047, 2_048, 8_000, 16_000] {
+            assert_eq!(find("^/((?!embed/).*)$", &long(length)), (true, false), "{length}");
+            assert_eq!(find("^/((?!a).*)$", &long(length)), (false, false), "{length}");
+        }
+        // It turns back at each character.
+        assert_eq!(find("^/((?:(?!no).)*)$", &long(1_000)), (true, false));
+        assert_eq!(find("^/((?:(?!no).)*)$", &long(8_000)), (false, true));
+        assert_eq!(find("^/((?!embed/).*)$", &long(20_000)), (false, true));
     }
 
     #[test]

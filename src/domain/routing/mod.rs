@@ -12,6 +12,7 @@ pub mod conditions;
 pub mod dialect;
 pub mod files;
 pub mod headers;
+mod javascript;
 mod json_node;
 mod lines;
 pub mod matcher;
@@ -25,6 +26,7 @@ pub mod rules;
 pub mod sources;
 pub mod target;
 pub mod trace;
+mod vercel_destination;
 pub mod vercel_json;
 mod vercel_urls;
 

@@ -66,20 +66,22 @@ pub fn parse(
         line: lines.line(entry.span().start),
     };
     for entry in &document.redirects {
+        let place = place(entry);
         if redirects.is_full() {
+            refuse(notes, &place, &Invalid::new("and those after it are over the limit, too"));
             break;
         }
-        let place = place(entry);
         match redirect(entry.get_ref(), place.clone(), notes) {
             Ok(rule) => redirects.push(rule, notes),
             Err(why) => refuse(notes, &place, &why),
         }
     }
     for entry in &document.headers {
+        let place = place(entry);
         if headers.is_full() {
+            refuse(notes, &place, &Invalid::new("and those after it are over the limit, too"));
             break;
         }
-        let place = place(entry);
         match header(entry.get_ref(), &place, notes) {
             Ok(rule) => headers.push(rule, notes),
             Err(why) => refuse(notes, &place, &why),

@@ -5,6 +5,7 @@
 //! character that means itself, look-ahead inside parentheses. Start with [`pattern`].
 
 use crate::domain::request_path::pattern_text_of;
+use crate::domain::routing::javascript::{Names, translated};
 use crate::domain::routing::matcher::escaped;
 use crate::domain::routing::pattern::Pattern;
 use crate::domain::text::Invalid;
@@ -12,11 +13,9 @@ use crate::domain::text::Invalid;
 /// What a placeholder stands for unless it says so: a segment that is not empty.
 const SEGMENT: &str = "[^/]+?";
 
-/// Reads a source. Groups without a name are called `#1`, `#2` ... by their place.
+/// Reads a source. Groups without a name are called `#1`, `#2` ... by their place. One that begins
+/// with neither a slash nor a group is for no path.
 pub fn pattern(source: &str) -> Result<Pattern, Invalid> {
-    if !source.starts_with('/') {
-        return Err(Invalid::new("must begin with a slash"));
-    }
     let tokens = parse(source)?;
     if let [] | [Token::Text(_)] = &tokens[..] {
         let text = tokens.first().map_or("", |token| match token {
@@ -29,16 +28,17 @@ pub fn pattern(source: &str) -> Result<Pattern, Invalid> {
         Some(Token::Text(text)) => pattern_text_of(text),
         _ => String::new(),
     };
-    let mut names = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     let mut regex = "^".to_owned();
     for token in &tokens {
         match token {
             Token::Text(text) => regex.push_str(&escaped(&pattern_text_of(text))),
             Token::Group(group) => {
-                regex.push_str(&group.regex());
+                regex.push_str(&group.regex()?);
                 if !group.pattern.is_empty() {
-                    if names.contains(&group.name) {
-                        return Err(Invalid::new(format!("has :{} twice", group.name)));
+                    // Of two with one name destinations know the later; the other keeps its number.
+                    if let Some(at) = names.iter().position(|name| *name == group.name) {
+                        names[at] = format!("#{at} {}", group.name);
                     }
                     names.push(group.name.clone());
                 }
@@ -67,14 +67,15 @@ struct Group {
 
 impl Group {
     /// As path-to-regexp's `tokensToRegexp` puts it.
-    fn regex(&self) -> String {
+    fn regex(&self) -> Result<String, Invalid> {
         let text = |text: &str| escaped(&pattern_text_of(text));
         let (prefix, suffix, pattern) = (text(&self.prefix), text(&self.suffix), &self.pattern);
         let modifier = self.modifier.map(String::from).unwrap_or_default();
         if pattern.is_empty() {
-            return format!("(?:{prefix}{suffix}){modifier}");
+            return Ok(format!("(?:{prefix}{suffix}){modifier}"));
         }
-        match self.modifier {
+        let pattern = translated(pattern, Names::Drop)?;
+        Ok(match self.modifier {
             Some('*' | '+') if !prefix.is_empty() || !suffix.is_empty() => {
                 let optional = if self.modifier == Some('*') { "?" } else { "" };
                 format!("(?:{prefix}((?:{pattern})(?:{suffix}{prefix}(?:{pattern}))*){suffix}){optional}")
@@ -82,8 +83,18 @@ impl Group {
             // The group is around the repetition, so that the value is all of it.
             Some('*' | '+') => format!("((?:{pattern}){modifier})"),
             _ => format!("(?:{prefix}({pattern}){suffix}){modifier}"),
-        }
+        })
     }
+}
+
+/// The names of placeholders in a part of a destination; a group without a name is `None`. Nothing
+/// where the part is no pattern: it is text then, and so is the rest of the destination.
+pub fn names_in(part: &str) -> Result<Vec<Option<String>>, Invalid> {
+    let groups = parse(part)?.into_iter().filter_map(|token| match token {
+        Token::Group(group) if !group.pattern.is_empty() => Some(group.name),
+        _ => None,
+    });
+    Ok(groups.map(|name| Some(name).filter(|name| !name.starts_with('#'))).collect())
 }
 
 /// Pieces of a source, as path-to-regexp's lexer cuts it.
@@ -255,11 +266,7 @@ fn group(behind: &str) -> Result<usize, Invalid> {
             }
             '(' => {
                 depth += 1;
-                let inner = &behind[at + 1..];
-                let counts = !inner.starts_with('?')
-                    || inner.starts_with("?P<")
-                    || inner.starts_with("?<") && !inner.starts_with("?<=") && !inner.starts_with("?<!");
-                if counts {
+                if !behind[at + 1..].starts_with('?') {
                     return Err(Invalid::new("has a group within a group: write (?:...) for it"));
                 }
             }
@@ -317,6 +324,14 @@ mod tests {
             ("/:path((?!uk/).*)", "/uk/x", None),
             ("/caf%C3%A9/:a", "/caf%c3%a9/a%20b", Some(&["a%20b"])),
             ("/a.b", "/axb", None),
+            ("/:x([\\w-.]+)", "/a-b.c", Some(&["a-b.c"])),
+            ("/:x([^])", "/a", Some(&["a"])),
+            ("/:x(a{,3})", "/a{,3}", Some(&["a{,3}"])),
+            ("/:x(\\p{L}+)/(.*)", "/p{L}/y", Some(&["p{L}", "y"])),
+            ("/:x((?<n>a|b)c)/:y", "/ac/z", Some(&["ac", "z"])),
+            ("(.*)", "/a/b", Some(&["/a/b"])),
+            ("x", "/x", None),
+            ("", "/", None),
         ] {
             let expected = expected.map(|values| values.iter().map(ToString::to_string).collect::<Vec<_>>());
             assert_eq!(found(source, path), expected, "{source} with {path}");
@@ -324,9 +339,17 @@ mod tests {
     }
 
     #[test]
+    fn of_two_placeholders_with_one_name_the_later_counts() {
+        let pattern = pattern("/:x/:x/:y").unwrap();
+        let path = RequestPath::parse("/1/2/3").unwrap();
+        let values = pattern.find(&path, &mut Budget::default()).unwrap();
+        assert_eq!((values.get("x"), values.get("y")), (Some("2"), Some("3")));
+        assert_eq!(values.get(&pattern.names()[0]), Some("1"), "by its number");
+    }
+
+    #[test]
     fn what_path_to_regexp_refuses_is_refused() {
         for bad in [
-            "x",
             "/*",
             "/a?",
             "/:",
@@ -337,10 +360,12 @@ mod tests {
             "/{:a",
             "/}",
             "/{a:b:c}",
-            "/:a/:a",
             "/a\\",
             "/([z-a])",
-            "/((?<n>x))",
+            "/:x((?i)a)",
+            "/:x(a++)",
+            "/:x(a|b)\\",
+            "/:x((?P<n>a))",
         ] {
             assert!(pattern(bad).is_err(), "{bad}");
         }

@@ -58,6 +58,29 @@ impl Pattern {
         Reading::new(source, dialect).pattern()
     }
 
+    /// A path that it is for, each placeholder being something that stands nowhere else. `None`: it has
+    /// none.
+    pub fn example(&self) -> Option<String> {
+        if !self.is_dynamic() {
+            return None;
+        }
+        let (mut path, mut rest, mut count) = (String::new(), self.source.as_str(), 0);
+        while let Some(c) = rest.chars().next() {
+            let behind = &rest[c.len_utf8()..];
+            let name = &behind[..name_at(behind)];
+            let is_name = c == ':' && self.names().iter().any(|known| known == name);
+            if c == '*' || is_name {
+                count += 1;
+                path.push_str(&format!("0example{count}"));
+                rest = if is_name { &behind[name.len()..] } else { behind };
+            } else {
+                path.push(c);
+                rest = behind;
+            }
+        }
+        Some(path)
+    }
+
     /// The paths that it is for, where it has neither placeholders nor a splat.
     pub fn exact_paths(&self) -> Option<&[String]> {
         match &self.test {
@@ -66,12 +89,25 @@ impl Pattern {
         }
     }
 
+    /// Whether no path can be what it is for, since none begins so.
+    pub fn is_for_none(&self) -> bool {
+        self.exact_paths().is_some_and(|paths| paths.iter().all(|path| !path.starts_with('/')))
+    }
+
     pub fn is_dynamic(&self) -> bool {
         matches!(self.test, Test::Matches { .. })
     }
 
     pub fn is_backtracking(&self) -> bool {
         matches!(&self.test, Test::Matches { regex, .. } if regex.is_backtracking())
+    }
+
+    /// The first `:name` in it that begins a segment and is text all the same, since more stands beside
+    /// it: netlify's placeholders are whole segments.
+    pub fn name_as_text(&self) -> Option<&str> {
+        let names = self.source.match_indices("/:").map(|(at, _)| &self.source[at + 2..]);
+        let names = names.map(|behind| &behind[..name_at(behind)]).filter(|name| !name.is_empty());
+        names.into_iter().find(|name| !self.names().iter().any(|known| known == name))
     }
 
     /// What its groups are called, in order.

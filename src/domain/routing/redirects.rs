@@ -69,6 +69,7 @@ impl Collected {
     }
 
     pub fn push(&mut self, rule: Rule, notes: &mut Vec<Note>) {
+        tell_of_text(&rule.source, &rule.place, notes);
         let mut ignore = |why: String| {
             tell(notes, Note::warning(&rule.place.file, Some(rule.place.line), why));
         };
@@ -107,6 +108,18 @@ impl Collected {
 
     pub fn into_rules(self) -> Vec<Rule> {
         self.rules
+    }
+}
+
+/// A name that stands for nothing is told: the rule does less than it looks like.
+pub fn tell_of_text(source: &Pattern, place: &Place, notes: &mut Vec<Note>) {
+    if let Some(name) = source.name_as_text() {
+        let why = format!(
+            "{} has text beside :{}, which netlify then reads as it stands",
+            shown(&source.source),
+            shown(name)
+        );
+        tell(notes, Note::warning(&place.file, Some(place.line), why));
     }
 }
 
@@ -224,8 +237,9 @@ pub fn make(written: &Written<'_>, dialect: Dialect, place: Place) -> Result<Rul
     Ok(rule)
 }
 
-/// Whether a redirect from fixed paths is for its own target: another spelling of one of them, with
-/// or without a slash at the end where that does not matter.
+/// Whether a redirect is for its own target: another spelling of a fixed path, with or without a
+/// slash at the end where that does not matter; or, whatever its placeholders stand for, a path in
+/// which they stand for the same again.
 fn leads_to_itself(rule: &Rule) -> bool {
     let (target, budget) = (&rule.target, &mut Budget::default());
     let is_own_host = match (target.fixed_host(), &rule.host) {
@@ -236,13 +250,22 @@ fn leads_to_itself(rule: &Rule) -> bool {
     };
     let asks_for_query = rule.guard.has.iter().any(|one| matches!(one, Condition::Query(..)));
     // The target's own query may be one that the rule is not for.
-    if !rule.is_redirect() || !is_own_host || rule.source.is_dynamic() || asks_for_query && target.has_query()
-    {
+    if !rule.is_redirect() || !is_own_host || asks_for_query && target.has_query() {
         return false;
     }
-    let to = target.fixed_path();
-    let to = to.as_deref().and_then(|path| RequestPath::parse(path).ok());
-    to.is_some_and(|path| rule.source.find(&path, budget).is_some())
+    let Some(example) = rule.source.example() else {
+        let to = target.fixed_path();
+        let to = to.as_deref().and_then(|path| RequestPath::parse(path).ok());
+        return to.is_some_and(|path| rule.source.find(&path, budget).is_some());
+    };
+    let Ok(from) = RequestPath::parse(&example) else { return false };
+    let Some(values) = rule.source.find(&from, budget) else { return false };
+    let mut filled = values.clone();
+    let conditions = rule.guard.names();
+    let others = conditions.iter().chain(rule.host.iter().flat_map(|host| &host.names));
+    others.for_each(|name| filled.add(name, "other"));
+    let to = target.path_with(&filled);
+    RequestPath::parse(&to).is_ok_and(|to| rule.source.find(&to, budget).as_ref() == Some(&values))
 }
 
 /// The host of an absolute source, and its path.

@@ -55,7 +55,8 @@ pub enum Outcome<'m> {
     Nothing {
         status: u16,
     },
-    /// The patterns of this site would take too long on this address.
+    /// The patterns of this site would take too long on this address, or its rules set more fields
+    /// than an answer can have.
     TooCostly,
 }
 
@@ -79,7 +80,12 @@ pub fn resolve<'m>(manifest: &'m Manifest, asked: &Asked<'_>, trace: &mut Trace)
         Dialect::Plain => way.plain(),
     };
     let edits = way.edits(&outcome);
-    let outcome = if way.budget.is_spent() { Outcome::TooCostly } else { outcome };
+    let outcome = if way.budget.is_spent() {
+        way.trace.take("address", || format!("414: {UNDECIDED}"));
+        Outcome::TooCostly
+    } else {
+        outcome
+    };
     let goes_by_path = !matches!(outcome, Outcome::Moved { .. } | Outcome::TooCostly);
     Answer {
         outcome,
@@ -89,6 +95,9 @@ pub fn resolve<'m>(manifest: &'m Manifest, asked: &Asked<'_>, trace: &mut Trace)
         is_refused: way.is_refused,
     }
 }
+
+/// Why there is no answer where some rule might have been for the request.
+const UNDECIDED: &str = "which rules are for this request would cost too much to say";
 
 struct Way<'m, 'r> {
     manifest: &'m Manifest,
@@ -121,21 +130,26 @@ impl<'m> Way<'m, '_> {
         if let Some(outcome) = self.file() {
             return outcome;
         }
-        if let Some(found) = self.rewritten() {
-            return Outcome::File(found);
+        if let Some(outcome) = self.rewritten() {
+            return outcome;
         }
         self.shell().map_or_else(|| self.missing(404), Outcome::File)
     }
 
     /// The first rewrite that leads to a file: where it leads to none, the later ones go on with the
     /// rewritten path.
-    fn rewritten(&mut self) -> Option<Found<'m>> {
+    fn rewritten(&mut self) -> Option<Outcome<'m>> {
         let mut path = self.asked.path.clone().into_owned();
         let mut from = 0;
         while let Some(taken) = self.first(&self.rules.rewrites, from, &path) {
             path = RequestPath::parse(&taken.to).ok()?.into_owned();
             if let Some(found) = files::file(self.manifest, &path) {
-                return Some(found);
+                let status = taken.rule.status;
+                self.is_refused = status != 200;
+                return Some(match status {
+                    200 => Outcome::File(found),
+                    status => Outcome::Page { status, found },
+                });
             }
             self.trace.pass(&taken.to, || "no file is there: later rewrites go on with it".to_owned());
             from = taken.number + 1;
@@ -173,9 +187,12 @@ impl<'m> Way<'m, '_> {
             return None;
         }
         let mut passed = Vec::new();
+        // What is looked at for the explanation alone costs the answer nothing.
+        let mut looking = Budget::default();
         for (number, rule) in candidates(list, path, is_explained) {
             if !rule.forced {
-                self.trace.pass(&rule.place, || "it is not forced, and a file is there".to_owned());
+                let asked = self.asked;
+                self.trace.pass(&rule.place, || why_file_wins(rule, asked, &mut looking));
                 passed.push((number, rule));
                 continue;
             }
@@ -352,7 +369,11 @@ impl<'m> Way<'m, '_> {
         place: &'v (impl std::fmt::Display + ?Sized),
     ) -> Option<Values<'v>> {
         let Some(mut values) = source.find(path, &mut self.budget) else {
-            self.trace.pass(place, || format!("{} is not for this path", source.source));
+            let is_undecided = self.budget.is_spent();
+            self.trace.pass(place, || match is_undecided {
+                true => UNDECIDED.to_owned(),
+                false => format!("{} is not for this path", source.source),
+            });
             return None;
         };
         if let Some(host) = host {
@@ -376,7 +397,11 @@ impl<'m> Way<'m, '_> {
         match guard.holds(self.asked, &mut values, &mut self.varies, &mut self.budget) {
             Ok(()) => Some(values),
             Err(condition) => {
-                self.trace.pass(place, || format!("its condition does not hold: {}", condition.describe()));
+                let is_undecided = self.budget.is_spent();
+                self.trace.pass(place, || match is_undecided {
+                    true => UNDECIDED.to_owned(),
+                    false => format!("its condition does not hold: {}", condition.describe()),
+                });
                 None
             }
         }
@@ -396,10 +421,27 @@ impl<'m> Way<'m, '_> {
             let values = values.and_then(|values| self.guarded(values, &rule.guard, &rule.place));
             if let Some(values) = values {
                 self.trace.take(&rule.place, || format!("its fields are set: {}", rule.source.source));
-                fields.apply(rule, &values);
+                if fields.apply(rule, &values, &mut self.budget).is_err() {
+                    self.trace.pass(&rule.place, || "an answer cannot have so many fields".to_owned());
+                    self.budget.give_up();
+                }
             }
         }
         fields.finish()
+    }
+}
+
+/// Why a rule that is not forced does nothing where a file is there.
+fn why_file_wins(rule: &Rule, asked: &Asked<'_>, budget: &mut Budget) -> String {
+    let Some(mut values) = rule.source.find(asked.path, budget) else {
+        return match budget.is_spent() {
+            true => UNDECIDED.to_owned(),
+            false => format!("{} is not for this path", rule.source.source),
+        };
+    };
+    match &rule.host {
+        Some(host) if !host.find(asked.host, budget, &mut values) => "it is for another host".to_owned(),
+        _ => "it is not forced, and a file is there".to_owned(),
     }
 }
 

@@ -253,6 +253,8 @@ impl Target {
             Some((rest, query)) => (rest, Some(query)),
             None => (rest, None),
         };
+        // As `*` and `+` do, a `?` behind a name says how often it was there: it begins no query.
+        let query = query.filter(|query| syntax != Syntax::Vercel || !query.is_empty());
         let template = |text| Template::parse(text, syntax, names).safe();
         let (origin, path) = match rest.split_once("://") {
             Some((scheme, behind)) if !rest.starts_with('/') => {
@@ -477,6 +479,9 @@ mod tests {
         };
         assert_eq!(location("/n/:splat*/:id/$3/$9"), "/n/a/b/5/x/$9?a=1&c=2");
         assert_eq!(location("/n?a=:id"), "/n?a=5&c=2");
+        assert_eq!(location("/n/:id?"), "/n/5?a=1&c=2");
+        assert_eq!(location("/n/:id?a=:id"), "/n/5?a=5&c=2");
+        assert_eq!(location("/n/:id?#:id"), "/n/5?a=1&c=2#5");
         assert_eq!(location("/n\\:id"), "/n:id?a=1&c=2");
     }
 

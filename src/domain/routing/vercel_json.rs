@@ -5,7 +5,8 @@
 //! vercel. Start with [`parse`].
 
 use crate::domain::routing::conditions::{Comparison, Condition, Guard, Test};
-use crate::domain::routing::headers::{name_of, value_of};
+use crate::domain::routing::headers::{self, TOO_MANY_NAMES, name_of, value_of};
+use crate::domain::routing::javascript::{Names, translated};
 use crate::domain::routing::json_node::Node;
 use crate::domain::routing::matcher::Matcher;
 use crate::domain::routing::path_to_regexp;
@@ -13,12 +14,15 @@ use crate::domain::routing::pattern::Pattern;
 use crate::domain::routing::rules::{Edit, HeaderRule, MAX_WEIGHT, Place, Rule, Weighs};
 use crate::domain::routing::sources::{Lines, Note, Refused, VERCEL_JSON, shown, tell};
 use crate::domain::routing::target::{Syntax, Target, Template};
+use crate::domain::routing::vercel_destination::unknown_name;
+use crate::domain::text::Invalid;
 use std::collections::BTreeMap;
 
 /// Limits of the schema.
 const MAX_RULES: usize = 2_048;
 const MAX_HEADERS: usize = 1_024;
 const MAX_CONDITIONS: usize = 16;
+const MAX_VARIABLES: usize = 64;
 const MAX_TEXT: usize = 4_096;
 const MAX_VALUE: usize = 32_768;
 /// gv's own: each costs more than others do.
@@ -77,6 +81,9 @@ pub fn parse(text: &str, notes: &mut Vec<Note>) -> Result<Vercel, Refused> {
         let others = shown(&others.join(", "));
         tell(notes, Note::info(format!("{VERCEL_JSON}: not about routing, and not used: {others}.")));
     }
+    if let Some(node) = fields.get("headers") {
+        check_names(*node, &found.headers)?;
+    }
     let rules = found.redirects.iter().chain(&found.rewrites).map(|rule| (&rule.source, &rule.guard));
     let rules = rules.chain(found.headers.iter().map(|rule| (&rule.source, &rule.guard)));
     let backtracking: usize =
@@ -87,6 +94,17 @@ pub fn parse(text: &str, notes: &mut Vec<Note>) -> Result<Vercel, Refused> {
         );
     }
     Ok(found)
+}
+
+/// An answer may have the fields of all rules.
+fn check_names(node: Node<'_>, rules: &[HeaderRule]) -> Result<(), Refused> {
+    let mut names = headers::Names::default();
+    for (member, rule) in node.array("headers", MAX_RULES)?.into_iter().zip(rules) {
+        if let Some(edit) = rule.edits.iter().find(|edit| !names.take(&edit.name)) {
+            return Err(member.refuse(format!("{} {TOO_MANY_NAMES}", edit.name)));
+        }
+    }
+    Ok(())
 }
 
 fn without_mark(text: &str) -> &str {
@@ -108,56 +126,141 @@ fn rules<T: Weighs>(
         let Some(rule) = read(member, &format!("{name}[{at}]"), notes)? else { continue };
         weight += rule.weight();
         if weight > MAX_WEIGHT {
-            return Err(member.refuse(format!("{name} has patterns that are too large together")));
+            return Err(member.refuse(format!("{name} has rules that are too large together")));
         }
         found.push(rule);
     }
     Ok(found)
 }
 
-fn redirect(node: Node<'_>, name: &str, _: &mut Vec<Note>) -> Result<Option<Rule>, Refused> {
-    let known = ["source", "destination", "permanent", "statusCode", "has", "missing"];
+fn redirect(node: Node<'_>, name: &str, notes: &mut Vec<Note>) -> Result<Option<Rule>, Refused> {
+    let known = ["source", "destination", "permanent", "statusCode", "has", "missing", "env"];
     let fields = node.strict_object(name, &known)?;
     let permanent = fields.get("permanent").map(|node| node.flag("permanent")).transpose()?;
-    let status = match (fields.get("statusCode"), permanent) {
-        (Some(node), _) => match node.number("statusCode")? {
-            status @ (301.0 | 302.0 | 303.0 | 307.0 | 308.0) => status as u16,
-            _ => return Err(node.refuse("statusCode must be 301, 302, 303, 307 or 308")),
-        },
+    let code = fields.get("statusCode").map(|node| status_code(*node)).transpose()?;
+    let status = match (code, permanent) {
+        (Some(code), _) => code,
         (None, None | Some(true)) => 308,
         (None, Some(false)) => 307,
     };
-    rule(node, &fields, name, status).map(Some)
-}
-
-fn rewrite(node: Node<'_>, name: &str, notes: &mut Vec<Note>) -> Result<Option<Rule>, Refused> {
-    let fields = node.strict_object(name, &["source", "destination", "has", "missing"])?;
-    let rule = rule(node, &fields, name, 200)?;
-    if rule.target.leaves_site() {
-        // A server that fetches what a repository names would read the operator's own network.
-        tell(
-            notes,
-            Note::warning(
-                VERCEL_JSON,
-                Some(rule.place.line),
-                format!("{name} shows another site's content, which gv does not fetch: ignored"),
-            ),
-        );
+    let Some(rule) = rule(node, &fields, name, status, notes)? else { return Ok(None) };
+    if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+        warn(notes, node, format!("{name} has the statusCode {status}, which is no redirect: ignored"));
         return Ok(None);
     }
     Ok(Some(rule))
 }
 
-fn rule(node: Node<'_>, fields: &Fields<'_>, name: &str, status: u16) -> Result<Rule, Refused> {
+fn rewrite(node: Node<'_>, name: &str, notes: &mut Vec<Note>) -> Result<Option<Rule>, Refused> {
+    let known = [
+        "source",
+        "destination",
+        "has",
+        "missing",
+        "statusCode",
+        "env",
+        "respectOriginCacheControl",
+        "transforms",
+    ];
+    let fields = node.strict_object(name, &known)?;
+    // About servers behind a rewrite, which there are none of.
+    for key in ["respectOriginCacheControl", "transforms"] {
+        if let Some(node) = fields.get(key) {
+            warn(
+                notes,
+                *node,
+                format!("{name} has {key}, which is not supported: only this field is ignored"),
+            );
+        }
+    }
+    let status = fields.get("statusCode").map_or(Ok(200), |node| status_code(*node))?;
+    if fields.get("destination").is_some_and(Node::is_object) {
+        source(node, &fields, name)?;
+        guard(&fields)?;
+        warn(notes, node, format!("{name} leads to a service, which gv has none of: ignored"));
+        return Ok(None);
+    }
+    let Some(rule) = rule(node, &fields, name, status, notes)? else { return Ok(None) };
+    if rule.target.leaves_site() {
+        // A server that fetches what a repository names would read the operator's own network.
+        warn(notes, node, format!("{name} shows another site's content, which gv does not fetch: ignored"));
+        return Ok(None);
+    }
+    if !matches!(status, 200 | 400..=599) {
+        warn(notes, node, format!("{name} has the statusCode {status}, which no page has here: ignored"));
+        return Ok(None);
+    }
+    Ok(Some(rule))
+}
+
+fn status_code(node: Node<'_>) -> Result<u16, Refused> {
+    let number = node.number("statusCode")?;
+    if number.fract() != 0.0 || !(100.0..=999.0).contains(&number) {
+        return Err(node.refuse("statusCode must be a whole number from 100 to 999"));
+    }
+    Ok(number as u16)
+}
+
+/// What is right for vercel, and not done here.
+fn warn(notes: &mut Vec<Note>, node: Node<'_>, message: String) {
+    tell(notes, Note::warning(VERCEL_JSON, Some(node.line()), message));
+}
+
+fn rule(
+    node: Node<'_>,
+    fields: &Fields<'_>,
+    name: &str,
+    status: u16,
+    notes: &mut Vec<Note>,
+) -> Result<Option<Rule>, Refused> {
     let source = source(node, fields, name)?;
     let guard = guard(fields)?;
     let names: Vec<String> = source.names().iter().cloned().chain(guard.names()).collect();
     let destination = required(node, fields, name, "destination")?;
     let target_text = destination.text("destination", MAX_TEXT)?;
-    let target = Target::parse(&target_text, Syntax::Vercel, &names)
-        .map_err(|why| destination.refuse(format!("destination {why}")))?;
+    if let Some(unknown) = unknown_name(&target_text, &names) {
+        return Err(destination.refuse(format!(
+            "destination names {}, which neither source nor has gives a value to",
+            shown(&unknown)
+        )));
+    }
+    let variables = fields.get("env").map(|env| variables(*env)).transpose()?;
+    if source.is_for_none() {
+        warn(
+            notes,
+            node,
+            format!("{name} has a source that begins with no slash, which no path does: ignored"),
+        );
+        return Ok(None);
+    }
+    let target = match Target::parse(&target_text, Syntax::Vercel, &names) {
+        Ok(target) => target,
+        Err(why) => {
+            warn(notes, destination, format!("{name} {why}: ignored"));
+            return Ok(None);
+        }
+    };
+    if let Some(variables) = variables {
+        let takes = |name: &String| {
+            target_text.contains(&format!("${name}")) || target_text.contains(&format!("${{{name}}}"))
+        };
+        if variables.iter().any(takes) {
+            warn(
+                notes,
+                node,
+                format!("{name} leads to the value of a variable, which is not supported: ignored"),
+            );
+            return Ok(None);
+        }
+        warn(notes, node, format!("{name} has env, which is not supported: only this field is ignored"));
+    }
     let place = Place { file: VERCEL_JSON.to_owned(), line: node.line() };
-    Ok(Rule { place, host: None, source, guard, target, target_text, status, forced: false })
+    Ok(Some(Rule { place, host: None, source, guard, target, target_text, status, forced: false }))
+}
+
+/// Names of variables that a destination may have as `$NAME`.
+fn variables(node: Node<'_>) -> Result<Vec<String>, Refused> {
+    node.array("env", MAX_VARIABLES)?.iter().map(|one| one.text("env", MAX_TEXT)).collect()
 }
 
 fn required<'a>(node: Node<'a>, fields: &Fields<'a>, name: &str, key: &str) -> Result<Node<'a>, Refused> {
@@ -174,6 +277,14 @@ fn header(node: Node<'_>, name: &str, notes: &mut Vec<Note>) -> Result<Option<He
     let fields = node.strict_object(name, &["source", "headers", "has", "missing"])?;
     let source = source(node, &fields, name)?;
     let guard = guard(&fields)?;
+    if source.is_for_none() {
+        warn(
+            notes,
+            node,
+            format!("{name} has a source that begins with no slash, which no path does: ignored"),
+        );
+        return Ok(None);
+    }
     let names: Vec<String> = source.names().iter().cloned().chain(guard.names()).collect();
     let mut edits = Vec::new();
     for pair in required(node, &fields, name, "headers")?.array("headers", MAX_HEADERS)? {
@@ -227,8 +338,10 @@ fn condition(node: Node<'_>) -> Result<Condition, Refused> {
 
 fn test(value: Option<Node<'_>>, key: &str) -> Result<Test, Refused> {
     let Some(node) = value else {
-        // Only letters count in what a destination calls it.
-        return Ok(Test::Present(key.chars().filter(char::is_ascii_alphabetic).collect()));
+        let is_word = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        // Where it is no word, only letters count in what a destination calls it.
+        let letters = || key.chars().filter(char::is_ascii_alphabetic).collect();
+        return Ok(Test::Present(if is_word { key.to_owned() } else { letters() }));
     };
     if node.is_object() {
         return comparisons(node).map(Test::Compare);
@@ -239,7 +352,15 @@ fn test(value: Option<Node<'_>>, key: &str) -> Result<Test, Refused> {
 
 /// A pattern for the whole of a value.
 fn whole(node: Node<'_>, text: &str) -> Result<Matcher, Refused> {
-    Matcher::new(&format!("^(?:{text})$")).map_err(|why| node.refuse(format!("value {why}")))
+    pattern(text)
+        .and_then(|text| Matcher::new(&format!("^(?:{text})$")))
+        .map_err(|why| node.refuse(format!("value {why}")))
+}
+
+/// As it is written for vercel, for the engines here.
+fn pattern(text: &str) -> Result<String, Invalid> {
+    translated(text, Names::Keep)
+        .map_err(|why| Invalid::new(format!("is no pattern that can be used: it {why}")))
 }
 
 fn comparisons(node: Node<'_>) -> Result<Vec<Comparison>, Refused> {
@@ -263,7 +384,8 @@ fn comparisons(node: Node<'_>) -> Result<Vec<Comparison>, Refused> {
                 "suf" => Comparison::Ends(node.text(key, MAX_TEXT)?),
                 "re" => {
                     let text = node.text(key, MAX_TEXT)?;
-                    let matcher = Matcher::new(&text).map_err(|why| node.refuse(format!("re {why}")))?;
+                    let matcher = pattern(&text).and_then(|text| Matcher::new(&text));
+                    let matcher = matcher.map_err(|why| node.refuse(format!("re {why}")))?;
                     Comparison::Matches(matcher)
                 }
                 "gt" => Comparison::Above(node.number(key)?),

@@ -1,6 +1,7 @@
 //! Rules that people already wrote, from a repository to what its visitors get.
 
 use super::Stage;
+use crate::support::git::Content;
 use crate::support::gv::{command, id_of};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -180,6 +181,42 @@ async fn an_explanation_tells_what_answers_and_why_the_others_did_not() {
     let output = stage.gv.cli(&["explain", &url, "--json"]);
     let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     assert_eq!((&json["status"], &json["location"]), (&json!(301), &json!("/y?q=1")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_of_an_earlier_deployment_is_explained_by_the_rules_of_the_present_one() {
+    let stage = Stage::set().await;
+    let old = ("assets/app-3f9a1c2b.js", "old");
+    let headers = |version: u8| format!("/*\n  X-V: {version}\n");
+    let first = headers(1);
+    let repository =
+        stage.git.repository("kept", &[("index.html", "home"), old, ("_headers", first.as_str())]).await;
+    let earlier = id_of(&stage.deploy(&repository).await);
+    let (second, lost) = (headers(2), Content::Deleted);
+    let changes = [("_headers", Content::File(second.as_bytes())), (old.0, lost)];
+    repository.commit_contents("main", &changes, b"second").await;
+    let present = id_of(&stage.deploy(&repository).await);
+    assert_ne!(earlier, present);
+    let path = "/assets/app-3f9a1c2b.js";
+    assert_eq!(stage.visit("kept.localhost", path).await, shown(200, "old"));
+    assert_eq!(stage.field("kept.localhost", path, "x-v").await, "2");
+
+    let port = stage.gv.edge.rsplit(':').next().unwrap().to_owned();
+    let said = stage.gv.cli(&["explain", &format!("http://kept.localhost:{port}{path}")]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.starts_with(&format!("{path}: 200, assets/app-3f9a1c2b.js (as plain)\n")), "{said}");
+    assert!(said.contains("  x-v: 2\n"), "{said}");
+    assert!(
+        said.contains(&format!("-> skew protection: kept of an earlier deployment: {earlier} has")),
+        "{said}"
+    );
+    // What no edge takes is no site's: it is told why.
+    let refused = stage.gv.cli(&["explain", &format!("http://kept.localhost:{port}/%00")]);
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !refused.status.success() && why.contains("/%00 is answered with 400: the path has control"),
+        "{why}"
+    );
 }
 
 #[test]

@@ -47,6 +47,11 @@ fn where_they_differ() {
     check(Netlify, twice, "/a", &["x-a=two"]);
     check(Plain, twice, "/a", &["x-a=two"]);
     check(Cloudflare, twice, "/a", &["x-a=one, two"]);
+    // Two blocks of one pattern are two rules, in their order.
+    let same = "/*\n  X-A: one\n  X-B: b\n/a\n  X-A: two\n/*\n  X-A: three\n  X-C: c";
+    check(Netlify, same, "/a", &["x-a=three", "x-b=b", "x-c=c"]);
+    check(Plain, same, "/a", &["x-a=three", "x-b=b", "x-c=c"]);
+    check(Cloudflare, same, "/a", &["x-a=one, two, three", "x-b=b", "x-c=c"]);
     // What the server would have sent is replaced, not joined.
     check(
         Cloudflare,
@@ -62,6 +67,17 @@ fn where_they_differ() {
     for (dialect, expected) in [(Netlify, &["x-a=b"][..]), (Plain, &["x-a=b"]), (Cloudflare, &[])] {
         check(dialect, "/none\n  X-A: b", "/none/", expected);
     }
+}
+
+#[test]
+fn what_netlify_toml_says_of_the_paths_of_a_headers_file_counts() {
+    let sources = crate::domain::routing::sources::Sources {
+        headers: Some("/*\n  X-Frame-Options: DENY\n  X-A: b\n".into()),
+        netlify_toml: Some("[[headers]]\nfor = \"/*\"\nvalues = {X-Frame-Options = \"SAMEORIGIN\"}\n".into()),
+        ..Default::default()
+    };
+    let site = Site::new(&["index.html"], &sources, Default::default());
+    assert_eq!(site.fields("/"), ["x-frame-options=SAMEORIGIN", "x-a=b"]);
 }
 
 #[test]
@@ -174,6 +190,43 @@ fn a_thousand_rules_count() {
         assert!(!site.fields("/a1000").contains(&"x-a=b".to_owned()));
         assert_eq!(site.warnings().len(), 1);
     }
+}
+
+#[test]
+fn a_thousand_rules_may_have_many_fields_each() {
+    let text: String = (0..701).map(|at| format!("/a{at}\n  X-A: b\n  X-B: c\n  X-C: d\n")).collect();
+    for dialect in LISTED {
+        let site = Site::headers(dialect, &text);
+        let fields = site.fields("/a700");
+        assert!(fields.ends_with(&["x-a=b".into(), "x-b=c".into(), "x-c=d".into()]), "{fields:?}");
+        assert_eq!(site.warnings(), [""; 0]);
+    }
+    let wide: String = (0..200).map(|at| format!("  X-{at}: b\n")).collect();
+    let site = Site::headers(Plain, &format!("/*\n{wide}/a\n  X-199: c\n  X-Frame-Options: DENY\n"));
+    let fields = site.fields("/a");
+    assert_eq!((fields.len(), &*fields[199], &*fields[200]), (201, "x-199=c", "x-frame-options=DENY"));
+}
+
+#[test]
+fn what_is_over_a_limit_is_told_with_its_place() {
+    let wide: String = (0..1_025).map(|at| format!("  X-{at}: b\n")).collect();
+    let site = Site::headers(Plain, &format!("/*\n{wide}/a\n  X-0: c\n  X-Last: d\n"));
+    assert_eq!(site.fields("/a").len(), 1_024);
+    assert!(site.warned("_headers:1: x-1024 is one field too many"), "{:?}", site.warnings());
+    assert!(site.warned("_headers:1027: x-last is one field too many"), "{:?}", site.warnings());
+    let large: String = (0..900).map(|at| format!("/a{at}\n{}", "  X-A: b\n".repeat(60))).collect();
+    let sources = crate::domain::routing::sources::Sources {
+        headers: Some(large),
+        netlify_toml: Some("\n[[headers]]\nfor = \"/x\"\nvalues = {X-B = \"c\"}\n".to_owned()),
+        ..Default::default()
+    };
+    let site = Site::new(&[], &sources, super::routing(Netlify));
+    let warnings = site.warnings();
+    assert!(warnings[0].starts_with("Warning: _headers:") && warnings[0].contains("over the limit"));
+    assert!(warnings[1].starts_with("Warning: netlify.toml:2: and those after it"), "{warnings:?}");
+    // An answer cannot be sent with a part of what its rules say.
+    let joined = format!("/*\n{}", format!("  X-A: {}\n", "b".repeat(1_900)).repeat(150));
+    assert_eq!(Site::headers(Plain, &joined).ask("/a"), "too costly");
 }
 
 #[test]

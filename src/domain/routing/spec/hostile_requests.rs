@@ -2,6 +2,7 @@
 //! is on the wire is the edge's.
 
 use super::{LISTED, Site};
+use crate::domain::request_path::RequestPath;
 use crate::domain::routing::compile::{Settings, compile};
 use crate::domain::routing::dialect::Dialect;
 use crate::domain::routing::sources::Sources;
@@ -28,7 +29,7 @@ fn no_location_leaves_the_site_unless_the_rule_names_another_host() {
             ("/h/a@b", "404"),
             ("/h/a:80", "404"),
         ] {
-            let Ok(_) = crate::domain::request_path::RequestPath::parse(target) else {
+            let Ok(_) = RequestPath::parse(target) else {
                 assert_eq!(to, "400");
                 continue;
             };
@@ -101,6 +102,48 @@ fn a_site_of_costly_patterns_holds_nobody() {
     assert_eq!(answer, "too costly");
     // Twice: with and without an explanation. An unoptimised build is some thirty times slower.
     assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
+}
+
+#[test]
+fn fields_and_redirects_of_rules_that_look_ahead_are_there_on_long_paths_too() {
+    let site = Site::vercel(
+        &["index.html"],
+        r#"{"rewrites": [{"source": "/(.*)", "destination": "/index.html"}],
+            "headers": [{"source": "/((?!embed/).*)", "headers": [{"key": "X-Frame-Options", "value": "DENY"}]}]}"#,
+    );
+    let login = Site::vercel(
+        &["index.html"],
+        r#"{"redirects": [{"source": "/((?!login).*)", "destination": "/login", "permanent": false,
+                           "missing": [{"type": "cookie", "key": "auth", "value": "(?!x).*"}]}],
+            "rewrites": [{"source": "/(.*)", "destination": "/index.html"}]}"#,
+    );
+    for length in [1, 2_046, 2_047, 2_048, 4_000, 8_000, 15_000] {
+        let path = format!("/{}", "a".repeat(length));
+        assert_eq!(site.ask(&path), "200 index.html", "{length}");
+        assert_eq!(site.fields(&path), ["x-frame-options=DENY"], "{length}");
+        assert_eq!(login.ask(&path), "307 /login", "{length}");
+        assert_eq!(login.ask_with(&path, &["cookie: auth=1"]), "200 index.html", "{length}");
+    }
+    let long_cookie = format!("cookie: auth={}", "a".repeat(20_000));
+    assert_eq!(login.ask_with("/a", &[&long_cookie]), "too costly");
+}
+
+#[test]
+fn what_look_ahead_cannot_decide_is_refused_and_never_shown_without_the_rule() {
+    for kind in [
+        r#""headers": [{"source": "/((?:(?!embed).)*)", "headers": [{"key": "X-Frame-Options", "value": "DENY"}]}]"#,
+        r#""redirects": [{"source": "/((?:(?!embed).)*)", "destination": "/login"}]"#,
+        r#""redirects": [{"source": "/:a*", "destination": "/login", "has": [{"type": "query", "key": "q", "value": "(?:(?!x).)*"}]}]"#,
+        r#""redirects": [{"source": "/:a*", "destination": "/login", "missing": [{"type": "query", "key": "q", "value": {"re": "^(?:(?!x).)*$"}}]}]"#,
+    ] {
+        let rewrite = r#""rewrites": [{"source": "/(.*)", "destination": "/index.html"}]"#;
+        let site = Site::vercel(&["index.html"], &format!("{{{kind}, {rewrite}}}"));
+        let long = "a".repeat(6_000);
+        assert_eq!(site.ask(&format!("/{long}?q={long}")), "too costly", "{kind}");
+        assert_ne!(site.ask("/a?q=a"), "too costly", "{kind}");
+        let said = site.explain(&format!("/{long}"), Some(&format!("q={long}"))).join("\n");
+        assert!(said.contains("would cost too much") && !said.contains("is not for this path"), "{said}");
+    }
 }
 
 #[test]

@@ -117,6 +117,15 @@ impl Site {
         }
     }
 
+    /// What an explanation says, a line for each step.
+    fn explain(&self, target: &str, query: Option<&str>) -> Vec<String> {
+        let path = RequestPath::parse(target).unwrap();
+        let asked = Asked { host: "blog.example", path: &path, query, fields: &Vec::new() };
+        let mut trace = Trace::on();
+        resolve(&self.manifest, &asked, &mut trace);
+        trace.steps().into_iter().map(|step| format!("{}: {}", step.what, step.because)).collect()
+    }
+
     /// What rules make of the fields of an answer: `name=value`, `-name`.
     fn fields(&self, target: &str) -> Vec<String> {
         self.answer_with(target, &[], |answer| {

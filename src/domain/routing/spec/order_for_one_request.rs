@@ -46,6 +46,29 @@ fn netlify_and_plain_let_files_win_unless_a_rule_is_forced() {
 }
 
 #[test]
+fn an_explanation_says_of_each_rule_why_it_did_nothing() {
+    for dialect in [Dialect::Netlify, Dialect::Plain] {
+        let site = Site::redirects(
+            dialect,
+            &["about.html", "rew.html"],
+            "/rew /x\n/about /x\nhttps://other.example/about /x\n/gone/* /x 301!\n/* /x\n",
+        );
+        let of_file = "it is not forced, and a file is there";
+        assert_eq!(
+            site.explain("/about", None)[..5],
+            [
+                "_redirects:1: /rew is not for this path".to_owned(),
+                format!("_redirects:2: {of_file}"),
+                "_redirects:3: it is for another host".to_owned(),
+                "_redirects:4: /gone/* is not for this path".to_owned(),
+                format!("_redirects:5: {of_file}"),
+            ],
+            "{dialect}"
+        );
+    }
+}
+
+#[test]
 fn netlify_walks_its_list_once() {
     // The first that matches is taken, and it is not forced: the forced one behind it never counts.
     let site = Site::redirects(Dialect::Netlify, &["a.html"], "/a /first\n/* /second 301!\n");

@@ -267,6 +267,60 @@ fn another_spelling_of_its_own_source_leads_in_circles() {
 }
 
 #[test]
+fn a_redirect_to_what_its_own_placeholders_stand_for_leads_in_circles() {
+    for dialect in [Netlify, Plain] {
+        for line in [
+            "/p/:id /p/:id/ 301",
+            "/p/:id/ /p/:id 302",
+            "/s/* /s/:splat",
+            "/s/* /s/:splat?utm=1 301!",
+            "/:lang/* /:lang/:splat",
+            "/* /:splat 301!",
+            "/p/:a/:b /p/:a/:b/#top",
+            "https://a.example/* https://A.example/:splat 301!",
+            "http://:x.a.example/* /:splat",
+            "/p/:id /p/:id/ 302 Language=de",
+            "/p/:id id=:other /p/:id 301",
+        ] {
+            let site = Site::redirects(dialect, &[], line);
+            assert_eq!(site.warnings().len(), 1, "{dialect} {line}");
+            site.check(&[("/p/5", "404"), ("/s/x", "404")]);
+        }
+        for line in [
+            "/p/:a/:b /p/:b/:a 301",
+            "/docs/* /docs/new/:splat 301",
+            "/docs/* /:splat 301",
+            "/p/:id /p/:id/ 200",
+            "/p/:id /q/:id 301",
+            "/p/:id id=:other /p/:other 301",
+            "https://a.example/* https://b.example/:splat 301!",
+            "https://:x.a.example/* https://a.example/:splat 301!",
+            "/p/:id id=:id2 /p/:id?x=1 301",
+        ] {
+            let site = Site::redirects(dialect, &["index.html"], line);
+            assert_eq!(site.warnings(), [""; 0], "{dialect} {line}");
+        }
+    }
+    assert!(Site::redirects(Cloudflare, &[], "/s/* /s/:splat").warned("circles"));
+    assert_eq!(Site::redirects(Cloudflare, &[], "/p/:id /p/:id/").ask("/p/5"), "302 /p/5/");
+}
+
+#[test]
+fn a_placeholder_that_netlify_reads_as_text_is_told() {
+    for line in ["/k/:a.html /x", "/dash/:a-b /x", "/:ok/:a.html /x/:ok"] {
+        let site = Site::redirects(Netlify, &[], line);
+        let warnings = site.warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains("reads as it stands"), "{line}: {warnings:?}");
+        assert!(Site::redirects(Plain, &[], line).warnings().is_empty(), "{line}");
+    }
+    for line in ["/a/:b /x/:b", "/Talk:Main /x", "/12:30 /x", "/:b/* /x"] {
+        assert!(Site::redirects(Netlify, &[], line).warnings().is_empty(), "{line}");
+    }
+    let site = Site::headers(Netlify, "/k/:a.html\n  X-A: b\n");
+    assert!(site.warned("_headers:1: /k/:a.html has text beside :a"), "{:?}", site.warnings());
+}
+
+#[test]
 fn netlify_toml_has_the_same_rules_behind_those_of_redirects() {
     let toml = r#"
 [build]

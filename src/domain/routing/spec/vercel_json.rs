@@ -86,6 +86,8 @@ fn destinations_take_names_numbers_and_what_stands_beside_them() {
         ("/p/:id(\\\\d+)", "/n/:id", "/p/x", "404"),
         ("/x", "/y", "/x/", "404"),
         ("/s/:v", "/n?v=:v", "/s/a%26b%20c", "308 /n?v=a%26b%20c"),
+        ("/news/:slug?", "/n/:slug?", "/news/x?q=1", "308 /n/x?q=1"),
+        ("/news/:slug?", "/n/:slug?", "/news", "308 /n/"),
         ("/((?!api/).*)", "/n/$1", "/blog/x", "308 /n/blog/x"),
         ("/((?!api/).*)", "/n/$1", "/api/x", "404"),
     ] {
@@ -144,6 +146,96 @@ fn rewrites_to_other_hosts_and_what_needs_a_server_are_told_and_ignored() {
 }
 
 #[test]
+fn what_is_valid_and_not_done_here_costs_its_rule_and_no_deployment() {
+    let redirects = |rule: &str| {
+        Site::vercel(
+            &[],
+            &format!("{{\"redirects\": [\n {rule},\n {{\"source\": \"/ok\", \"destination\": \"/b\"}}]}}"),
+        )
+    };
+    for (rule, warning) in [
+        (r#"{"source": "/a", "destination": "z"}"#, "leads neither to a path nor to a URL"),
+        (r#"{"source": "/a", "destination": "?x=1"}"#, "leads neither"),
+        (r##"{"source": "/a", "destination": "#x"}"##, "leads neither"),
+        (r#"{"source": "/a", "destination": ""}"#, "leads neither"),
+        (r#"{"source": "/a", "destination": "mailto:x"}"#, "leads neither"),
+        (r#"{"source": "/a", "destination": "//e.example"}"#, "leads neither"),
+        (r#"{"source": "/:a", "destination": "https://:a"}"#, "has a placeholder in its host"),
+        (
+            r#"{"source": "/a", "destination": "/b", "statusCode": 404}"#,
+            "statusCode 404, which is no redirect",
+        ),
+        (r#"{"source": "/a", "destination": "/$A", "env": ["A"]}"#, "the value of a variable"),
+        (r#"{"source": "a", "destination": "/b"}"#, "begins with no slash"),
+    ] {
+        let site = redirects(rule);
+        site.check(&[("/a", "404"), ("/ok", "308 /b")]);
+        let warnings = site.warnings();
+        assert!(
+            warnings.len() == 1 && warnings[0].starts_with("Warning: vercel.json:2: redirects[0] "),
+            "{warnings:?}"
+        );
+        assert!(warnings[0].contains(warning), "{warnings:?}");
+    }
+    let site = redirects(r#"{"source": "/a", "destination": "/c", "env": ["A"]}"#);
+    site.check(&[("/a", "308 /c")]);
+    assert!(site.warned("only this field is ignored"));
+
+    let rewrite = |more: &str| {
+        Site::vercel(
+            &["c.html"],
+            &format!(r#"{{"rewrites": [{{"source": "/a", "destination": "/c.html", {more}}}]}}"#),
+        )
+    };
+    for (more, answer, count) in [
+        (r#""statusCode": 200"#, "200 c.html", 0),
+        (r#""statusCode": 404"#, "404 c.html", 0),
+        (r#""statusCode": 503"#, "503 c.html", 0),
+        (r#""statusCode": 301"#, "404", 1),
+        (r#""env": ["A"]"#, "200 c.html", 1),
+        (r#""respectOriginCacheControl": true"#, "200 c.html", 1),
+        (r#""transforms": [{"type": "request.path", "op": "set", "args": "/x"}]"#, "200 c.html", 1),
+    ] {
+        let site = rewrite(more);
+        assert_eq!((site.ask("/a").as_str(), site.warnings().len()), (answer, count), "{more}");
+    }
+    let service = r#"{"rewrites": [{"source": "/a", "destination": {"service": "x"}}]}"#;
+    assert!(Site::vercel(&[], service).warned("vercel.json:1: rewrites[0] leads to a service"));
+}
+
+#[test]
+fn patterns_are_javascripts() {
+    for (source, target, answer) in [
+        ("/:x([\\\\w-.]+)", "/a-b.c", "308 /n/a-b.c"),
+        ("/:x([a-\\\\d]+)", "/a-5", "308 /n/a-5"),
+        ("/:x(a{,3})", "/aaa", "404"),
+        ("/:x(\\\\p{L}+)", "/é", "404"),
+        ("/:y/:x", "/1/2", "308 /n/2"),
+        ("/:x/:x", "/1/2", "308 /n/2"),
+    ] {
+        let rule = format!(r#"{{"source": "{source}", "destination": "/n/:x"}}"#);
+        assert_eq!(redirect(&rule, target), answer, "{rule}");
+    }
+    let rule = |value: &str| {
+        format!(
+            r#"{{"source": "/a", "destination": "/b", "has": [{{"type": "query", "key": "q", "value": {value}}}]}}"#
+        )
+    };
+    for (value, query, answer) in [
+        (r#""[\\w-.]+""#, "a-b.c", "308 /b?q=a-b.c"),
+        (r#""[\\w-.]+""#, "a,b", "404"),
+        (r#""\\d{2""#, "5{2", "308 /b?q=5{2"),
+        (r#"{"re": "^[\\w-.]+$"}"#, "a.b", "308 /b?q=a.b"),
+    ] {
+        let moved = redirect(&rule(value), &format!("/a?q={query}"));
+        assert_eq!(moved.replace("%7B", "{"), answer, "{value}");
+    }
+    assert!(
+        refused(&format!(r#"{{"redirects": [{}]}}"#, rule(r#""(a)\\1""#))).contains("refers back to a group")
+    );
+}
+
+#[test]
 fn every_header_rule_applies_and_for_one_name_the_later_counts() {
     let site = Site::vercel(
         &["a.html", "404.html"],
@@ -162,14 +254,13 @@ fn every_header_rule_applies_and_for_one_name_the_later_counts() {
 
 #[test]
 fn has_and_missing_look_at_headers_cookies_the_query_and_the_host() {
-    let answer = |conditions: &str, target: &str, fields: &[&str]| {
-        let rule = format!(
-            r#"{{"redirects": [{{"source": "/a", "destination": "/b/:v?k=:key&x=:xname", {conditions}}}]}}"#
-        );
+    let answer = |conditions: &str, to: &str, target: &str, fields: &[&str]| {
+        let rule = format!(r#"{{"redirects": [{{"source": "/a", "destination": "{to}", {conditions}}}]}}"#);
         let site = Site::vercel(&[], &rule);
         site.ask_with(target, fields)
     };
-    let holds = |conditions: &str, target: &str, fields: &[&str]| answer(conditions, target, fields) != "404";
+    let holds =
+        |conditions: &str, target: &str, fields: &[&str]| answer(conditions, "/b", target, fields) != "404";
     for (conditions, target, fields, expected) in [
         (r#""has": [{"type": "header", "key": "X-Name"}]"#, "/a", &["x-name: 1"][..], true),
         (r#""has": [{"type": "header", "key": "X-Name"}]"#, "/a", &["x-name: "], false),
@@ -215,8 +306,13 @@ fn has_and_missing_look_at_headers_cookies_the_query_and_the_host() {
     }
     let named = r#""has": [{"type": "header", "key": "x", "value": "v-(?<v>.*)"}, {"type": "query", "key": "key"}, {"type": "header", "key": "x-name"}]"#;
     assert_eq!(
-        answer(named, "/a?key=1%2F2", &["x: v-é/", "x-name: n&m"]),
+        answer(named, "/b/:v?k=:key&x=:xname", "/a?key=1%2F2", &["x: v-é/", "x-name: n&m"]),
         "308 /b/%C3%A9%2F?k=1%2F2&x=n%26m&key=1%2F2"
+    );
+    let named = r#""has": [{"type": "host", "value": ".*"}, {"type": "cookie", "key": "user_id"}, {"type": "header", "key": "x", "value": {"re": "^(?<r>.)"}}]"#;
+    assert_eq!(
+        answer(named, "/:host/:user_id/:r", "/a", &["x: rest", "cookie: user_id=5"]),
+        "308 /blog.example/5/r"
     );
 }
 
@@ -250,10 +346,18 @@ fn an_invalid_file_is_refused_with_its_position() {
             "{\"redirects\": [{\"source\": \"/((a+)+)b\", \"destination\": \"/b\"}]}",
             "has a group within a group",
         ),
-        ("{\"redirects\": [{\"source\": \"/a\", \"destination\": \"b\"}]}", "destination leads neither"),
         (
-            "{\"redirects\": [{\"source\": \"/a\", \"destination\": \"/b\", \"statusCode\": 200}]}",
-            "statusCode must be 301",
+            "{\"redirects\": [{\"source\": \"/q/:a\",\n \"destination\": \"/:b\"}]}",
+            "vercel.json:2:17: destination names b, which neither source nor has gives a value to",
+        ),
+        ("{\"rewrites\": [{\"source\": \"/q/:a\", \"destination\": \"/:aa\"}]}", "destination names aa"),
+        (
+            "{\"redirects\": [{\"source\": \"/a\", \"destination\": \"/b\", \"statusCode\": 20}]}",
+            "statusCode must be a whole number from 100 to 999",
+        ),
+        (
+            "{\"redirects\": [{\"source\": \"/a\", \"destination\": \"/b\", \"statusCode\": \"301\"}]}",
+            "statusCode must be a number",
         ),
         (
             "{\"redirects\": [{\"source\": \"/a\", \"destination\": \"/b\", \"has\": [{\"type\": \"x\", \"key\": \"k\"}]}]}",
@@ -293,6 +397,27 @@ fn the_schemas_limits_are_held() {
     let ahead: Vec<String> =
         (0..101).map(|at| format!(r#"{{"source": "/{at}/((?!x).*)", "destination": "/b"}}"#)).collect();
     assert!(refused(&format!(r#"{{"redirects": [{}]}}"#, ahead.join(","))).contains("at most 100"));
+}
+
+#[test]
+fn as_many_fields_as_the_schema_allows_are_set_by_the_last_rule_too() {
+    let five = (0..5).map(|at| format!(r#"{{"key": "X-{at}", "value": "b"}}"#)).collect::<Vec<_>>().join(",");
+    let mut rules: Vec<String> =
+        (0..450).map(|at| format!(r#"{{"source": "/{at}", "headers": [{five}]}}"#)).collect();
+    rules.push(r#"{"source": "/(.*)", "headers": [{"key": "X-Frame-Options", "value": "DENY"}]}"#.to_owned());
+    let site = Site::vercel(&["index.html"], &format!(r#"{{"headers": [{}]}}"#, rules.join(",")));
+    assert_eq!(site.fields("/"), ["x-frame-options=DENY"]);
+    assert_eq!(site.fields("/449").len(), 6);
+    assert_eq!(site.warnings(), [""; 0]);
+    assert!(site.notes[0].message.contains("In use: 451 rules for headers."), "{:?}", site.notes);
+    let wide = |count: usize| {
+        let fields: Vec<String> =
+            (0..count).map(|at| format!(r#"{{"key": "X-{at}", "value": "b"}}"#)).collect();
+        let more = r#"{"source": "/b", "headers": [{"key": "Y", "value": "c"}]}"#;
+        format!("{{\"headers\": [{{\"source\": \"/a\", \"headers\": [{}]}},\n {more}]}}", fields.join(","))
+    };
+    assert_eq!(Site::vercel(&["a"], &wide(1_023)).fields("/a").len(), 1_023);
+    assert!(refused(&wide(1_024)).starts_with("vercel.json:2:2: y is one field too many"));
 }
 
 #[test]
