@@ -89,6 +89,12 @@ pub(super) fn apply(network: Network) -> Result<(), String> {
     Ok(())
 }
 
+/// With it, data opens a connection, which Landlock does not look at (`tcp(7)`, TCP Fast Open).
+const OPENS_CONNECTION: u64 = libc::MSG_FASTOPEN as u64;
+/// What sends, and which argument has its flags.
+const SENDING: [(libc::c_long, u8); 3] =
+    [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)];
+
 fn refused(network: Network) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     let mut namespaces = Vec::new();
@@ -104,6 +110,13 @@ fn refused(network: Network) -> Result<Rules, seccompiler::BackendError> {
     }
     rules.insert(libc::SYS_ioctl, terminal);
     rules.insert(libc::SYS_socket, sockets(network)?);
+    if network != Network::Own {
+        for (call, flags) in SENDING {
+            let opens =
+                SeccompCondition::new(flags, Dword, MaskedEq(OPENS_CONNECTION), OPENS_CONNECTION)?;
+            rules.insert(call, vec![SeccompRule::new(vec![opens])?]);
+        }
+    }
     Ok(rules)
 }
 
