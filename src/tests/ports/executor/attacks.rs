@@ -3,13 +3,14 @@
 //! not. An attack prints `GOT` where it gets what it is after, and `tried` at its end.
 
 use super::bench::{Bench, DAEMONS, PATIENCE};
-use crate::support::sandbox::{Mode, is_root};
+use crate::support::sandbox::{BUILD_USER, Mode, is_root};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -48,6 +49,15 @@ struct Victim(Child);
 impl Victim {
     fn new() -> Self {
         Self(Command::new("sleep").arg("600").stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    /// One of the user that builds have: of a worker that is not root, that is its own.
+    fn of_builds() -> Self {
+        let mut sleep = Command::new("sleep");
+        if is_root() {
+            sleep.uid(BUILD_USER).gid(BUILD_USER);
+        }
+        Self(sleep.arg("600").stdout(Stdio::null()).spawn().unwrap())
     }
 
     fn is_alive(&mut self) -> bool {
@@ -117,6 +127,47 @@ async fn signals_the_workers_processes(mode: Mode) {
     held(&bench, &script(&victim)).await;
     std::thread::sleep(Duration::from_millis(100));
     assert!(victim.is_alive(), "a build of {mode:?} killed a process of the worker's");
+}
+
+async fn changes_limits_and_priorities_of_the_workers_processes(mode: Mode) {
+    let script = |victim: &Victim| {
+        let pid = victim.0.id();
+        format!(
+            "prlimit --pid {pid} --cpu=1000:1000; renice -n 10 -p {pid}; chrt -b -p 0 {pid}; ionice -c3 -p {pid}; \
+             taskset -p 1 {pid}; echo tried"
+        )
+    };
+    let ask = |program: &str, args: &[&str]| {
+        let answer = Command::new(program).args(args).output().unwrap();
+        String::from_utf8(answer.stdout).unwrap()
+    };
+    let state = |victim: &Victim| {
+        let pid = victim.0.id().to_string();
+        [
+            ask("prlimit", &["--pid", &pid, "--cpu", "--noheadings"]),
+            ask("ps", &["-o", "nice=", "-p", &pid]),
+            ask("chrt", &["-p", &pid]),
+            ask("ionice", &["-p", &pid]),
+            ask("taskset", &["-p", &pid]),
+        ]
+    };
+    let bench = Bench::of(mode);
+    let victim = Victim::of_builds();
+    let before = state(&victim);
+    bare(&bench, &script(&victim));
+    let changed = before.iter().zip(state(&victim)).filter(|(before, after)| *before != after).count();
+    // A machine may have one processor.
+    assert!(changed >= 4, "the attack does not work bare: {before:?} {:?}", state(&victim));
+    let victim = Victim::of_builds();
+    let before = state(&victim);
+    // And of all of its user at once, which would be the bare test itself.
+    let users = "python3 -c 'import os; os.setpriority(os.PRIO_USER, 0, 5)'";
+    let said = held(&bench, &format!("{users}\n{}", script(&victim))).await;
+    assert!(said.contains("tried"), "{said}");
+    assert_eq!(state(&victim), before, "{mode:?}: {said}");
+    // What is its own stays its own.
+    let own = "ulimit -t 1000 && nice -n 5 true && taskset 1 true && chrt -b 0 true && ionice -c3 true && echo fine";
+    assert!(held(&bench, own).await.contains("fine"), "{mode:?}");
 }
 
 async fn reads_files_beside_its_folder(mode: Mode) {
@@ -393,6 +444,7 @@ attacks! {
     reads_the_workers_environment
     reads_the_workers_memory
     signals_the_workers_processes
+    changes_limits_and_priorities_of_the_workers_processes
     reads_files_beside_its_folder
     writes_outside_of_its_folder
     changes_what_it_may_only_read
