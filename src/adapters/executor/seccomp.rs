@@ -77,6 +77,23 @@ const ABSENT: &[libc::c_long] = &[
     libc::SYS_clone3,
     // It would make sockets past the filter.
     libc::SYS_io_uring_setup,
+    // Memory that no process need have mapped, which a guard that counts processes' memory does not see; what is
+    // System V's stays when all that made it are dead.
+    libc::SYS_memfd_create,
+    libc::SYS_memfd_secret,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
 ];
 
 /// Calls about the time of processors and disks that a process gets, and which argument names it.
@@ -150,8 +167,7 @@ fn refused(network: Network) -> Result<Rules, seccompiler::BackendError> {
     rules.insert(libc::SYS_socket, sockets(network)?);
     if network != Network::Own {
         for (call, flags) in SENDING {
-            let opens =
-                SeccompCondition::new(flags, Dword, MaskedEq(OPENS_CONNECTION), OPENS_CONNECTION)?;
+            let opens = SeccompCondition::new(flags, Dword, MaskedEq(OPENS_CONNECTION), OPENS_CONNECTION)?;
             rules.insert(call, vec![SeccompRule::new(vec![opens])?]);
         }
         // The limits of others; one's own are 0's.

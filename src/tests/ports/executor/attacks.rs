@@ -404,6 +404,31 @@ async fn traces_and_kills_its_guard(mode: Mode) {
     bench.assert_all_dead();
 }
 
+async fn keeps_memory_that_is_no_process_s(mode: Mode) {
+    is_stopped(mode, "a file in memory", |_| {
+        python(
+            "import os\ntry:\n f = os.memfd_create('x'); os.write(f, b'x' * 1000); print('GOT')\n\
+             except OSError as e: print(e)",
+        )
+    })
+    .await;
+    // Each is removed again: bare, they would stay.
+    for (made, removed) in [
+        ("shmget(0, 1 << 20, 0o1600)", "shmctl(made, 0, None)"),
+        ("msgget(0, 0o1600)", "msgctl(made, 0, None)"),
+        ("semget(0, 100, 0o1600)", "semctl(made, 0, 0)"),
+        ("mq_open(b'/gv-attack', 0o102, 0o600, None)", "mq_unlink(b'/gv-attack')"),
+    ] {
+        is_stopped(mode, made, |_| {
+            python(&format!(
+                "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nmade = libc.{made}\n\
+                 if made >= 0: libc.{removed}; print('GOT')\nelse: print(ctypes.get_errno())"
+            ))
+        })
+        .await;
+    }
+}
+
 async fn leaves_daemons_behind(mode: Mode) {
     let bench = Bench::of(mode);
     bare(&bench, &format!("({DAEMONS}) >/dev/null 2>&1"));
@@ -454,5 +479,6 @@ attacks! {
     speaks_to_unix_sockets
     makes_namespaces_of_its_own
     traces_and_kills_its_guard
+    keeps_memory_that_is_no_process_s
     leaves_daemons_behind
 }
