@@ -154,8 +154,11 @@ impl Pipeline<'_> {
             build.run(installs).await?;
         }
         // Not before: what installs packages empties the folder in which some caches lie.
-        let (cache, ()) = self.with_cache(cache, |cache, source| cache.give(source)).await?;
-        Ok(Some(cache))
+        let given = self.with_cache(cache, |cache, source| {
+            cache.note_packages(source);
+            cache.give(source);
+        });
+        Ok(Some(given.await?.0))
     }
 
     async fn with_cache<T: Send + 'static>(

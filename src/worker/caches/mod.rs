@@ -9,6 +9,7 @@
 mod frameworks;
 mod moved;
 mod packages;
+mod sole;
 
 pub use packages::Packages;
 

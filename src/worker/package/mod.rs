@@ -3,6 +3,8 @@
 
 mod workspace;
 
+pub use workspace::has_members;
+
 use crate::worker::inside::{Inside, join, upwards};
 use crate::worker::presets::presets;
 use serde::Deserialize;
@@ -44,6 +46,25 @@ impl PackageJson {
     pub fn script(&self, name: &str) -> Option<&str> {
         let script = self.scripts.get(name)?.as_str()?;
         (!script.trim().is_empty()).then_some(script)
+    }
+
+    /// Whether something of the project's own runs whenever its packages are installed (docs.npmjs.com, "Scripts";
+    /// pnpm.io, "Scripts").
+    pub fn has_install_script(&self) -> bool {
+        const RUN: [&str; 11] = [
+            "preinstall",
+            "install",
+            "postinstall",
+            "prepublish",
+            "preprepare",
+            "prepare",
+            "postprepare",
+            "predependencies",
+            "dependencies",
+            "postdependencies",
+            "pnpm:devPreinstall",
+        ];
+        RUN.iter().any(|name| self.script(name).is_some())
     }
 
     pub fn has_dependencies(&self) -> bool {
