@@ -5,7 +5,7 @@
 //! changed them: packages are kept only where nothing but their manager has a hand in them (`sole`), and only as
 //! it left them. Start with [`Packages::of`].
 
-use super::ProjectCache;
+use super::{ProjectCache, remove_if_there};
 use super::moved::Place;
 use super::sole;
 use crate::domain::digest::Digest;
@@ -15,7 +15,7 @@ use crate::worker::plan::{Command, CommandKind, Plan};
 use crate::worker::workspace::remove_tree;
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::Path;
 
 const PACKAGES: &str = "packages";
 const KEY: &str = "packages.key";
@@ -157,9 +157,8 @@ impl ProjectCache {
         }
     }
 
-    pub(super) fn drop_packages(&self) -> io::Result<()> {
-        remove_if_there(self.dir.join(KEY))?;
-        remove_tree(&self.dir.join(PACKAGES))
+    fn drop_packages(&self) -> io::Result<()> {
+        drop_from(&self.dir)
     }
 
     fn place<'a>(&'a self, source: &'a Inside) -> Place<'a> {
@@ -167,11 +166,10 @@ impl ProjectCache {
     }
 }
 
-fn remove_if_there(path: PathBuf) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+/// Removes the packages that a cache has.
+pub(super) fn drop_from(cache: &Path) -> io::Result<()> {
+    remove_if_there(cache.join(KEY))?;
+    remove_tree(&cache.join(PACKAGES))
 }
 
 #[cfg(test)]
