@@ -99,6 +99,8 @@ async fn only_watched_files_count_where_the_project_names_them() {
     stage.gv.deploy(body.clone()).await;
     repository.commit(&[("README.md", "words")], "Words").await;
     assert_eq!(stage.gv.deploy(body.clone()).await["reused"], true);
+    repository.commit(&[("public/_redirects", "/old /new 301")], "Rules").await;
+    assert_eq!(stage.gv.deploy(body.clone()).await["reused"], false, "rules are no part of what is watched");
     repository.commit(&[("src/page.txt", "two")], "Work").await;
     assert_eq!(stage.gv.deploy(body).await["reused"], false);
 }
