@@ -3,14 +3,18 @@
 //! (docs.netlify.com, "File-based configuration"). Its rules are `domain::routing::netlify_toml`'s,
 //! which also says when it cannot be read.
 
-use super::{Declared, environment, lenient};
+use super::{Declared, environment, lenient, wrong_kind};
 use crate::domain::deployment::Target;
 use crate::domain::routing::sources::NETLIFY_TOML;
 use crate::domain::settings::{CommandLine, RelativeDir};
 use toml::{Table, Value};
 
-pub(super) fn parse(text: &str, target: Target) -> Declared {
-    let Ok(document) = toml::from_str::<Table>(text) else { return Declared::default() };
+/// The error is a sentence with the line that cannot be read.
+pub(super) fn parse(text: &str, target: Target) -> Result<Declared, String> {
+    let document = toml::from_str::<Table>(text).map_err(|error| {
+        let place = super::line_of(text, error.span());
+        format!("{NETLIFY_TOML}{place}: {}.", error.message().replace('\n', " ").trim_end_matches('.'))
+    })?;
     let context = match target {
         Target::Production => "production",
         Target::Preview => "deploy-preview",
@@ -23,7 +27,7 @@ pub(super) fn parse(text: &str, target: Target) -> Declared {
         let found = context.get(key).or_else(|| build.get(key)).and_then(Value::as_str);
         found.filter(|text| !text.is_empty())
     };
-    let mut notes = Vec::new();
+    let mut notes = wrong_kinds(&document, &build, &context);
     // A slash at the beginning means nothing there.
     let folder = |text: &str| match text.trim_start_matches('/') {
         "" => RelativeDir::parse("."),
@@ -42,12 +46,16 @@ pub(super) fn parse(text: &str, target: Target) -> Declared {
             Value::Integer(number) => number.to_string(),
             Value::Float(number) => number.to_string(),
             Value::Boolean(flag) => flag.to_string(),
-            _ => return None,
+            _ => {
+                notes.push(wrong_kind(&format!("environment.{name}"), "a text", NETLIFY_TOML));
+                return None;
+            }
         };
         Some((name, value))
     });
+    let pairs: Vec<_> = pairs.collect();
     let environment = environment(pairs, NETLIFY_TOML, &mut notes);
-    Declared {
+    Ok(Declared {
         root_dir,
         output_dir,
         build_command,
@@ -55,5 +63,21 @@ pub(super) fn parse(text: &str, target: Target) -> Declared {
         environment,
         notes,
         ..Declared::default()
+    })
+}
+
+fn wrong_kinds(document: &Table, build: &Table, context: &Table) -> Vec<String> {
+    let mut notes = Vec::new();
+    let tables = [(document, "build"), (document, "context"), (build, "environment"), (context, "environment")];
+    for (table, key) in tables {
+        if table.get(key).is_some_and(|value| !value.is_table()) {
+            notes.push(wrong_kind(key, "a table", NETLIFY_TOML));
+        }
     }
+    for key in ["base", "command", "publish", "ignore"] {
+        if [build, context].iter().any(|table| table.get(key).is_some_and(|value| !value.is_str())) {
+            notes.push(wrong_kind(key, "a text", NETLIFY_TOML));
+        }
+    }
+    notes
 }

@@ -118,5 +118,27 @@ fn what_other_hosts_files_say_wrongly_is_told_and_left_out() {
     assert_eq!((&found.framework, build_command(&found)), (&None, None));
     assert_eq!(found.install_command.unwrap().value.as_str(), "");
     assert!(found.notes[0].contains("\"blitzjs\""), "{:?}", found.notes);
-    assert_eq!(build_command(&plain(&[("vercel.json", "{"), ("netlify.toml", "=")])), None);
+    for (file, text, key) in [
+        ("vercel.json", r#"{"buildCommand": 3}"#, "buildCommand"),
+        ("vercel.json", r#"{"framework": ["vite"], "installCommand": "x"}"#, "framework"),
+        ("netlify.toml", "[build]\ncommand = 3\n", "command"),
+        ("netlify.toml", "build = \"x\"\n", "build"),
+        ("netlify.toml", "[build]\ncommand = \"x\"\n[build.environment]\nA = [1]\n", "environment.A"),
+    ] {
+        let notes = plain(&[(file, text)]).notes;
+        assert!(notes.iter().any(|note| note.contains(&format!("{file}: {key} is not a"))), "{text}: {notes:?}");
+    }
+}
+
+#[test]
+fn a_netlify_toml_that_nobody_can_read_fails_where_it_would_have_counted() {
+    let broken = ("netlify.toml", "\n[build\ncommand = \"x\"\n");
+    let failure = declared(&[broken], &BuildSettings::default(), PRODUCTION).unwrap_err();
+    assert_eq!(failure.code, FailureCode::ConfigurationInvalid);
+    assert!(failure.message.starts_with("netlify.toml:2: "), "{}", failure.message);
+    assert_eq!(build_command(&plain(&[VERCEL, broken])), Some(("from vercel", "vercel.json")));
+    let settings = BuildSettings { routing: Some(Dialect::Vercel), ..Default::default() };
+    assert!(declared(&[broken], &settings, PRODUCTION).is_ok(), "the project speaks another language");
+    // Told when rules are read, which these are as well.
+    assert_eq!(build_command(&plain(&[("vercel.json", "{")])), None);
 }
