@@ -216,6 +216,25 @@ impl PackageManager {
     }
 }
 
+/// What is said where the nearest `packageManager` cannot be followed, and another one is taken.
+pub fn warning(repository: &Inside, folder: &str) -> Option<String> {
+    let wanted = upwards(folder).find_map(|at| {
+        let package = PackageJson::read(repository, at).ok().flatten()?;
+        let followed = package.package_manager().is_some_and(|(name, version)| tool_named(name, version).is_some());
+        match package.package_manager {
+            Value::Null => None,
+            Value::String(text) => Some((text, followed)),
+            other => Some((other.to_string(), false)),
+        }
+    });
+    let (text, _) = wanted.filter(|(_, followed)| !followed)?;
+    let shown: String = text.chars().filter(|c| !c.is_control()).take(50).collect();
+    Some(format!(
+        "Warning: packageManager is {shown:?}, which is not followed: it can name npm, pnpm, yarn or bun with an exact \
+         version (\"pnpm@10.0.0\")."
+    ))
+}
+
 /// Which package manager a project wants: by `packageManager`, else by the nearest lockfile on the
 /// way up to the repository's root, else npm.
 pub fn choose(repository: &Inside, folder: &str) -> PackageManager {
