@@ -71,6 +71,7 @@ impl Pipeline<'_> {
             tools: toolchain.folders.clone(),
             env: environment(plan, &context),
             limits: JobLimits { time: settings.build_timeout, ..settings.job },
+            timeout: settings.build_timeout,
             log: self.log,
             stop: self.lease.stop(),
             caches: cache.iter().map(ProjectCache::folder).collect(),

@@ -139,7 +139,10 @@ async fn a_build_that_says_that_there_is_nothing_to_do_is_skipped_and_that_is_we
     let mut files = built_by(BUILD);
     files.push(("vercel.json".to_owned(), r#"{"ignoreCommand": "git diff --quiet HEAD^ HEAD"}"#.to_owned()));
     let repository = stage.git.repository("no-history", &borrowed(&files)).await;
-    assert_eq!(stage.deploy(&repository).await["state"], "ready", "what cannot tell does not skip");
+    let deployed = stage.deploy(&repository).await;
+    assert_eq!(deployed["state"], "ready", "what cannot tell does not skip");
+    let log = stage.gv.deployment_log(deployed["id"].as_str().unwrap()).await;
+    assert!(log.contains("a build has no Git history"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,7 @@
 //! output_dir = "dist"
 //! framework = "vite"             # a preset by its name; "none" for none
 //! node_version = "24"
-//! ignore_command = "git diff --quiet HEAD^ -- ."
+//! ignore_command = "grep -q draft apps/web/state.txt"
 //! watch = ["apps/web/**"]
 //!
 //! [build.environment]

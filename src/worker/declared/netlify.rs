@@ -1,6 +1,6 @@
 //! The build of a `netlify.toml`: `[build]` with `base`, `command`, `publish`, `environment` and
-//! `ignore`, under those of `[context.production]` or `[context.deploy-preview]`
-//! (docs.netlify.com, "File-based configuration"). Its rules are `domain::routing::netlify_toml`'s,
+//! `ignore`, under those of `[context.production]` or, for previews, `[context.deploy-preview]` and then
+//! `[context.branch-deploy]`, of which gv's are both (docs.netlify.com, "File-based configuration"). Its rules are `domain::routing::netlify_toml`'s,
 //! which also says when it cannot be read.
 
 use super::{Declared, environment, lenient, wrong_kind};
@@ -15,14 +15,24 @@ pub(super) fn parse(text: &str, target: Target) -> Result<Declared, String> {
         let place = super::line_of(text, error.span());
         format!("{NETLIFY_TOML}{place}: {}.", error.message().replace('\n', " ").trim_end_matches('.'))
     })?;
-    let context = match target {
-        Target::Production => "production",
-        Target::Preview => "deploy-preview",
+    // The first that says a thing is followed; `CONTEXT` names it.
+    let wanted: &[&str] = match target {
+        Target::Production => &["production"],
+        Target::Preview => &["deploy-preview", "branch-deploy"],
     };
     let table = |value: Option<&Value>| value.and_then(Value::as_table).cloned().unwrap_or_default();
     let build = table(document.get("build"));
     let contexts = table(document.get("context"));
-    let context = table(contexts.get(context));
+    let mut context = Table::new();
+    for name in wanted.iter().rev() {
+        let mut own = table(contexts.get(*name));
+        if let Some(Value::Table(variables)) = own.get("environment") {
+            let mut all = table(context.get("environment"));
+            all.extend(variables.clone());
+            own.insert("environment".to_owned(), Value::Table(all));
+        }
+        context.extend(own);
+    }
     let text = |key: &str| {
         let found = context.get(key).or_else(|| build.get(key)).and_then(Value::as_str);
         found.filter(|text| !text.is_empty())

@@ -67,6 +67,14 @@ fn a_netlify_toml_speaks_for_its_base_and_by_its_context() {
     let elsewhere = BuildSettings { root_dir: RelativeDir::parse("docs").ok(), ..Default::default() };
     let found = declared(&files, &elsewhere, PRODUCTION).unwrap();
     assert_eq!((found.root(), build_command(&found)), ("docs", None), "it is about another project");
+    let both = format!(
+        "{toml}[context.branch-deploy]\ncommand = \"branch\"\npublish = \"out\"\n[context.branch-deploy.environment]\nA = 3\nB = 3\n"
+    );
+    let files = [("netlify.toml", both.as_str()), ("web/index.html", "")];
+    let found = declared(&files, &BuildSettings::default(), Target::Preview).unwrap();
+    assert_eq!(build_command(&found), Some(("preview", "netlify.toml")), "a preview is a deploy preview first");
+    assert_eq!(found.output_dir.unwrap().value.as_str(), "out");
+    assert_eq!((&*found.environment["A"].value, &*found.environment["B"].value), ("2", "3"));
 }
 
 #[test]
