@@ -110,13 +110,12 @@ impl Api {
 
 impl From<&Config> for ApiSettings {
     fn from(config: &Config) -> Self {
-        let files = config.api.tls.clone().and_then(|tls| tls.files);
         Self {
             registration: config.auth.registration,
             attempts_per_min: config.auth.attempts_per_min,
             source_allow: config.source.allow.clone(),
             trusted_proxies: config.api.trusted_proxies.clone(),
-            tls: files.map(|(cert, key)| TlsFiles { role: "api", cert, key }),
+            tls: None,
             https_redirect: None,
             hsts_max_age_s: config.api.hsts_max_age_s,
             renews_certificates: true,

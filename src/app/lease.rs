@@ -5,7 +5,8 @@
 //! compare-and-set. It is not the work itself: that is the worker's. Start with [`App::take`].
 
 use crate::app::App;
-use crate::domain::deployment::{Deployment, FailureCode, InvalidTransition, StateName};
+use crate::domain::deployment::{Deployment, InvalidTransition, StateName};
+use crate::domain::failure::FailureCode;
 use crate::domain::id::DeploymentId;
 use crate::ports::deployments::{Claim, Renewal};
 use crate::ports::error::{StoreError, StoreErrorKind};

@@ -38,7 +38,6 @@ use crate::ports::executor::Executor;
 use crate::ports::traces::Tracer;
 use crate::ports::variables::Resealed;
 use crate::tls::certificates::Certificates;
-use crate::tls::files::TlsFiles;
 use crate::worker::{Machine, Worker, WorkerSettings};
 use crate::{api as api_role, edge as edge_role, ops, telemetry};
 use anyhow::Context;
@@ -46,7 +45,7 @@ use backends::{Backends, Shared};
 use builds::{executor, tools};
 use certificates::Shown;
 use data_dir::{DataDir, OwnerSession};
-use listeners::{api_listeners, api_redirect, bind, edge_listeners, edge_redirect, tls_address};
+use listeners::{api_listeners, api_redirect, bind, edge_listeners, edge_redirect, tls_address, tls_files};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -282,6 +281,7 @@ impl Process {
     ) -> anyhow::Result<()> {
         let settings = ApiSettings {
             https_redirect: api_redirect(config, tls_address(listeners.tls.as_ref())?),
+            tls: tls_files("api", config.api.tls.as_ref()),
             renews_certificates: renews,
             ..ApiSettings::from(config)
         };
@@ -507,11 +507,7 @@ fn edge_settings(config: &Config, folder: Option<&Path>) -> EdgeSettings {
             AccessLog::File(path) => Some(Destination::File(path)),
         },
         metrics_sites: edge.metrics_sites,
-        tls: edge.tls.clone().and_then(|tls| tls.files).map(|(cert, key)| TlsFiles {
-            role: "edge",
-            cert,
-            key,
-        }),
+        tls: tls_files("edge", edge.tls.as_ref()),
         https_redirect: None,
         hsts_max_age_s: edge.hsts_max_age_s,
     }

@@ -30,8 +30,9 @@ pub struct Build<'a> {
     /// What the commands may read beside the workspace.
     pub tools: Vec<PathBuf>,
     pub env: Vec<(String, String)>,
-    /// `time` is for all commands together.
+    /// `time` is what is left for all commands together, of `timeout`.
     pub limits: JobLimits,
+    pub timeout: Duration,
     pub log: &'a LogWriter,
     pub stop: &'a CancellationToken,
     /// Folders outside the workspace that the commands may write to.
@@ -88,7 +89,15 @@ impl Build<'_> {
             Exit::Stopped => Err(Halt::Interrupted),
             Exit::TimedOut => Err(self.timed_out()),
             Exit::Exceeded(limit) => Err(self.exceeded(&command.line, "ignore", limit)),
-            Exit::Code(_) | Exit::Signal(_) => Ok(false),
+            Exit::Code(_) | Exit::Signal(_) => {
+                if asks_git(&command.line) {
+                    self.say(
+                        "Warning: this command asks Git, and a build has no Git history: so it always builds. watch in \
+                         gv.toml says which files count.",
+                    );
+                }
+                Ok(false)
+            }
         }
     }
 
@@ -263,10 +272,14 @@ impl Build<'_> {
             format!(
                 "Install and build together took longer than {} s: look for what waits or runs for ever (a watch \
                  mode, a question), or ask the operator for more time (worker.build_timeout_s).",
-                self.limits.time.as_secs()
+                self.timeout.as_secs()
             ),
         )
     }
+}
+
+fn asks_git(line: &str) -> bool {
+    line.split(|c: char| c.is_whitespace() || ";&|()`".contains(c)).any(|word| word == "git")
 }
 
 /// What a command prints is never taken for gv's own words.

@@ -10,7 +10,7 @@ use crate::ports::executor::JobLimits;
 use crate::ports::source::Fetched;
 use crate::ports::traces::Span;
 use crate::worker::build::Build;
-use crate::worker::caches::{Opened, Packages, ProjectCache};
+use crate::worker::caches::{Caches, Opened, Packages, ProjectCache};
 use crate::worker::environment::{Context, environment};
 use crate::worker::failure::{Halt, Step};
 use crate::worker::inside::Inside;
@@ -71,6 +71,7 @@ impl Pipeline<'_> {
             tools: toolchain.folders.clone(),
             env: environment(plan, &context),
             limits: JobLimits { time: settings.build_timeout, ..settings.job },
+            timeout: settings.build_timeout,
             log: self.log,
             stop: self.lease.stop(),
             caches: cache.iter().map(ProjectCache::folder).collect(),
@@ -154,8 +155,11 @@ impl Pipeline<'_> {
             build.run(installs).await?;
         }
         // Not before: what installs packages empties the folder in which some caches lie.
-        let (cache, ()) = self.with_cache(cache, |cache, source| cache.give(source)).await?;
-        Ok(Some(cache))
+        let given = self.with_cache(cache, |cache, source| {
+            cache.note_packages(source);
+            cache.give(source);
+        });
+        Ok(Some(given.await?.0))
     }
 
     async fn with_cache<T: Send + 'static>(
@@ -179,8 +183,13 @@ impl Pipeline<'_> {
         }
         let (caches, deployment) = (self.worker.settings.caches.clone(), self.lease.deployment().clone());
         let (commit, root) = (commit.clone(), plan.root.clone());
-        let opening = tokio::task::spawn_blocking(move || caches.open(&deployment, &commit, &root)).await;
-        match opening.map_err(io::Error::other).flatten() {
+        let (log, stop) = (self.log.clone(), self.lease.stop().clone());
+        let opening = tokio::task::spawn_blocking(move || {
+            let copying =
+                || log.say(StepName::Build, "The cache of production's builds is copied for this branch.");
+            caches.open(&deployment, (&commit, &root), &stop, copying)
+        });
+        match opening.await.map_err(io::Error::other).flatten() {
             Ok(Opened::Off) => None,
             Ok(Opened::Cold(cache)) => Some(cache),
             Ok(Opened::Warm(cache)) => {
@@ -202,8 +211,8 @@ impl Pipeline<'_> {
     /// After the deployment is ready: nobody waits for it.
     pub(super) async fn keep_cache(&self, cache: Option<ProjectCache>) {
         let Some(cache) = cache else { return };
-        let (caches, source) = (self.worker.settings.caches.clone(), self.workspace.source());
-        let keeping = tokio::task::spawn_blocking(move || caches.keep(cache, &Inside::open(&source)?)).await;
+        let source = self.workspace.source();
+        let keeping = tokio::task::spawn_blocking(move || Caches::keep(cache, &Inside::open(&source)?)).await;
         match keeping.map_err(io::Error::other).flatten() {
             Ok(None) => {}
             Ok(Some(said)) => tracing::info!("{said}"),

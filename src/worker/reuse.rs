@@ -55,8 +55,8 @@ impl Pipeline<'_> {
         let source = match &rules.watch {
             None => fetched.tree.clone(),
             Some(watch) => {
-                let (folder, watch) = (self.workspace.source(), watch.clone());
-                let named = tokio::task::spawn_blocking(move || watched(&folder, &watch)).await;
+                let (folder, watch, root) = (self.workspace.source(), watch.clone(), plan.root.clone());
+                let named = tokio::task::spawn_blocking(move || watched(&folder, &watch, &root)).await;
                 named.map_err(std::io::Error::other).flatten().map_err(Halt::internal)?.to_string()
             }
         };
@@ -114,10 +114,11 @@ impl Pipeline<'_> {
                 return Ok(Err(packing));
             }
         };
+        let source = if known.rules.watch.is_some() { "The watched files" } else { "Source" };
         self.log.say(
             StepName::Build,
             format!(
-                "Source, settings and variables are those of {}: its output is taken over. Force a build to make it anew.",
+                "{source}, settings and variables are those of {}: its output is taken over. Force a build to make it anew.",
                 earlier.id
             ),
         );

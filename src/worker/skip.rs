@@ -5,9 +5,12 @@
 
 use crate::domain::digest::{Digest, Digester};
 use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::routing::sources::{CLOUDFLARE_PROJECT, CLOUDFLARE_PUBLISHED, HEADERS, NETLIFY_TOML};
+use crate::domain::routing::sources::{REDIRECTS, VERCEL_JSON};
 use crate::domain::settings::CommandLine;
-use crate::worker::declared::Said;
+use crate::worker::declared::{GV_TOML, Said};
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -49,15 +52,29 @@ fn failure(message: String) -> Failure {
     Failure::new(FailureCode::ConfigurationInvalid, message)
 }
 
-/// Names the state of all files below `source` that are watched: their paths, modes and contents. Blocks.
-/// Nothing may have run in there.
-pub fn watched(source: &Path, watch: &GlobSet) -> std::io::Result<Digest> {
+/// Whether a file says how the project at `root` is built or served, which counts whatever is watched. Both are
+/// relative to the repository.
+fn decides(path: &Path, root: &str) -> bool {
+    let (Some(name), Some(folder)) = (path.file_name().and_then(OsStr::to_str), path.parent()) else {
+        return false;
+    };
+    let root = Path::new(if root == "." { "" } else { root });
+    // On the way down to the project, or in what may be published of it.
+    ([GV_TOML, VERCEL_JSON, NETLIFY_TOML].contains(&name) && root.starts_with(folder))
+        || (CLOUDFLARE_PROJECT.contains(&name) && root == folder)
+        || ([REDIRECTS, HEADERS].contains(&name) && folder.starts_with(root))
+        || (CLOUDFLARE_PUBLISHED.contains(&name) && folder.starts_with(root))
+}
+
+/// Names the state of all files below `source` that are watched, and of those that decide how the project at
+/// `root` is built and served: their paths, modes and contents. Blocks. Nothing may have run in there.
+pub fn watched(source: &Path, watch: &GlobSet, root: &str) -> std::io::Result<Digest> {
     let mut digester = Digester::default();
     for entry in WalkDir::new(source).min_depth(1).sort_by_file_name() {
         let entry = entry?;
         let Ok(path) = entry.path().strip_prefix(source) else { continue };
         let kind = entry.file_type();
-        if kind.is_dir() || !watch.is_match(path) {
+        if kind.is_dir() || !(watch.is_match(path) || decides(path, root)) {
             continue;
         }
         let name = path.as_os_str().as_bytes();
@@ -110,7 +127,7 @@ mod tests {
         write("web/index.html", "one");
         write("README.md", "one");
         let watch = globs(&["web/**".to_owned()]).unwrap();
-        let named = || watched(folder.path(), &watch).unwrap();
+        let named = || watched(folder.path(), &watch, "web").unwrap();
         let first = named();
         write("README.md", "two");
         assert_eq!(named(), first);
@@ -118,6 +135,34 @@ mod tests {
         let second = named();
         assert_ne!(second, first);
         write("web/other.html", "");
-        assert_ne!(named(), second);
+        let third = named();
+        assert_ne!(third, second);
+        // Of another project.
+        write("_redirects", "/a /b");
+        assert_eq!(named(), third);
+        for decides in ["gv.toml", "vercel.json", "web/gv.toml"] {
+            let before = named();
+            write(decides, "");
+            assert_ne!(named(), before, "{decides}");
+        }
+    }
+
+    #[test]
+    fn rules_and_settings_of_the_project_count_whatever_is_watched() {
+        for (path, root, counts) in [
+            ("_redirects", ".", true),
+            ("public/_headers", ".", true),
+            ("netlify.toml", "apps/web", true),
+            ("apps/gv.toml", "apps/web", true),
+            ("apps/web/vercel.json", "apps/web", true),
+            ("apps/web/public/_redirects", "apps/web", true),
+            ("apps/web/wrangler.toml", "apps/web", true),
+            ("apps/docs/vercel.json", "apps/web", false),
+            ("apps/docs/_redirects", "apps/web", false),
+            ("apps/web/deep/vercel.json", "apps/web", false),
+            ("README.md", ".", false),
+        ] {
+            assert_eq!(decides(Path::new(path), root), counts, "{path} for {root}");
+        }
     }
 }

@@ -28,7 +28,7 @@ pub fn variables(context: &Context<'_>) -> Vec<(&'static str, String)> {
         ("BUILD_ID", number),
         ("SITE_NAME", deployment.project_name.to_string()),
         ("SITE_ID", deployment.project.to_string()),
-        ("CONTEXT", if production { "production" } else { "branch-deploy" }.to_owned()),
+        ("CONTEXT", if production { "production" } else { "deploy-preview" }.to_owned()),
         ("REPOSITORY_URL", repository.to_string()),
         ("BRANCH", branch.clone()),
         ("HEAD", branch.clone()),

@@ -4,6 +4,7 @@
 //! other, no link is followed, and what cannot be read is made readable, since it would be a hiding
 //! place. Start with [`Disk::watch`].
 
+use super::nameless::Nameless;
 use crate::ports::executor::Limit;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -29,17 +30,28 @@ const FILES: u8 = 2;
 
 pub(super) struct Disk {
     found: Arc<AtomicU8>,
+    nameless: Arc<Nameless>,
+    most_bytes: u64,
+    most_files: u64,
 }
 
 impl Disk {
-    /// Counts until the process ends.
-    pub(super) fn watch(folders: Vec<PathBuf>, most_bytes: u64, most_files: u64) -> Self {
+    /// Counts until the process ends. `account`: whose the build is, where it is not this process's user.
+    pub(super) fn watch(
+        folders: Vec<PathBuf>,
+        account: Option<u32>,
+        most_bytes: u64,
+        most_files: u64,
+    ) -> Self {
         let found = Arc::new(AtomicU8::new(FINE));
         let told = found.clone();
+        let nameless = Nameless::watch(account, most_files);
+        let open = nameless.clone();
         let watching = move || {
             loop {
                 let began = Instant::now();
-                let mut count = Count { most_bytes, most_files, ..Count::default() };
+                let (bytes, files) = (open.bytes(), open.files());
+                let mut count = Count { most_bytes, most_files, bytes, files, ..Count::default() };
                 for folder in &folders {
                     count.tree(folder);
                 }
@@ -47,21 +59,28 @@ impl Disk {
                 if count.verdict() != FINE {
                     return;
                 }
-                thread::sleep((began.elapsed() * PAUSE_FACTOR).max(PAUSE));
+                thread::sleep(pause_after(began.elapsed()));
             }
         };
         // Without the thread nothing is counted: the kernel's limits of single files are left.
         let _ = thread::Builder::new().name("gv-disk".to_owned()).spawn(watching);
-        Self { found }
+        Self { found, nameless, most_bytes, most_files }
     }
 
     pub(super) fn exceeded(&self) -> Option<Limit> {
         match self.found.load(Ordering::Relaxed) {
             BYTES => Some(Limit::DiskBytes),
             FILES => Some(Limit::DiskFiles),
+            _ if self.nameless.bytes() > self.most_bytes => Some(Limit::DiskBytes),
+            _ if self.nameless.files() > self.most_files => Some(Limit::DiskFiles),
             _ => None,
         }
     }
+}
+
+/// How long to wait after a counting that took so long.
+pub(super) fn pause_after(counting: Duration) -> Duration {
+    (counting * PAUSE_FACTOR).max(PAUSE)
 }
 
 #[derive(Default)]

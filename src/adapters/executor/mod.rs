@@ -19,7 +19,7 @@
 //!
 //! The guard ([`guard`]) outlives the command and kills all that descended from it, when the
 //! command ends and when the worker's end of the socket closes, which the kernel does even for a
-//! worker that was killed; meanwhile it looks at what they use together (`usage`, `disk`; the kernel
+//! worker that was killed; meanwhile it looks at what they use together (`usage`, `disk`, `nameless`; the kernel
 //! does too, where the operator has a `cgroup` for it). The
 //! launcher (`launch`) limits and holds itself and then becomes the command.
 //!
@@ -38,6 +38,7 @@ pub mod guard;
 mod landlock;
 mod launch;
 mod lines;
+mod nameless;
 mod orders;
 pub mod process;
 mod records;

@@ -4,9 +4,10 @@
 //! What is named is refused, all else goes through. Namespaces, mounts, keys, tracing of the kernel
 //! and sockets of odd families are no business of a build's. Where the network is not a namespace of
 //! its own ([`Network::Shared`]), only TCP and Unix sockets can be made: Landlock checks where TCP
-//! leads, and it checks nothing else.
+//! leads, and it checks nothing else. Nor does it keep a process from setting limits and priorities of
+//! others of its user, among which the worker may be.
 
-use seccompiler::SeccompCmpArgLen::Dword;
+use seccompiler::SeccompCmpArgLen::{Dword, Qword};
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
@@ -76,18 +77,78 @@ const ABSENT: &[libc::c_long] = &[
     libc::SYS_clone3,
     // It would make sockets past the filter.
     libc::SYS_io_uring_setup,
+    // Memory that no process need have mapped, which a guard that counts processes' memory does not see; what is
+    // System V's stays when all that made it are dead.
+    libc::SYS_memfd_create,
+    libc::SYS_memfd_secret,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
 ];
+
+/// Calls about the time of processors and disks that a process gets, and which argument names it.
+const HINTS: [(libc::c_long, u8); 6] = [
+    (libc::SYS_setpriority, 1),
+    (libc::SYS_ioprio_set, 1),
+    (libc::SYS_sched_setaffinity, 0),
+    (libc::SYS_sched_setattr, 0),
+    (libc::SYS_sched_setparam, 0),
+    (libc::SYS_sched_setscheduler, 0),
+];
+/// Of them, those whose first argument may also name a user, and how (`setpriority(2)`, `ioprio_set(2)`).
+const HINTS_FOR_USERS: [(libc::c_long, u64); 2] =
+    [(libc::SYS_setpriority, libc::PRIO_USER as u64), (libc::SYS_ioprio_set, 3)];
 
 /// Holds this thread and all that it starts from now on. There is no way back.
 pub(super) fn apply(network: Network) -> Result<(), String> {
     let failed = |error: seccompiler::Error| format!("the filter of system calls: {error}");
-    let refused = compile(refused(network).map_err(|error| failed(error.into()))?, libc::EPERM);
-    let absent = compile(ABSENT.iter().map(|call| (*call, Vec::new())).collect(), libc::ENOSYS);
-    for program in [refused, absent] {
-        apply_filter(&program.map_err(|error| failed(error.into()))?).map_err(failed)?;
+    for (rules, errno) in filters(network).map_err(|error| failed(error.into()))? {
+        let program = compile(rules, errno).map_err(|error| failed(error.into()))?;
+        apply_filter(&program).map_err(failed)?;
     }
     Ok(())
 }
+
+/// What is answered with which error.
+fn filters(network: Network) -> Result<Vec<(Rules, libc::c_int)>, seccompiler::BackendError> {
+    let absent = ABSENT.iter().map(|call| (*call, Vec::new())).collect();
+    let mut filters = vec![(refused(network)?, libc::EPERM), (absent, libc::ENOSYS)];
+    if network != Network::Own {
+        // No error: as if it were done. Threads name themselves and their like by their ids in these calls, where
+        // a filter cannot tell whose an id is, and what they ask for may come to nothing.
+        filters.push((hints()?, 0));
+    }
+    Ok(filters)
+}
+
+/// Hints about any process but the one that asks: where builds have the worker's user, its worker is among them.
+fn hints() -> Result<Rules, seccompiler::BackendError> {
+    let mut rules = Rules::new();
+    for (call, process) in HINTS {
+        let mut conditions = vec![SeccompCondition::new(process, Dword, Ne, 0)?];
+        for (_, user) in HINTS_FOR_USERS.iter().filter(|(for_users, _)| *for_users == call) {
+            conditions.push(SeccompCondition::new(0, Dword, Ne, *user)?);
+        }
+        rules.insert(call, vec![SeccompRule::new(conditions)?]);
+    }
+    Ok(rules)
+}
+
+/// With it, data opens a connection, which Landlock does not look at (`tcp(7)`, TCP Fast Open).
+const OPENS_CONNECTION: u64 = libc::MSG_FASTOPEN as u64;
+/// What sends, and which argument has its flags.
+const SENDING: [(libc::c_long, u8); 3] =
+    [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)];
 
 fn refused(network: Network) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
@@ -104,6 +165,20 @@ fn refused(network: Network) -> Result<Rules, seccompiler::BackendError> {
     }
     rules.insert(libc::SYS_ioctl, terminal);
     rules.insert(libc::SYS_socket, sockets(network)?);
+    if network != Network::Own {
+        for (call, flags) in SENDING {
+            let opens = SeccompCondition::new(flags, Dword, MaskedEq(OPENS_CONNECTION), OPENS_CONNECTION)?;
+            rules.insert(call, vec![SeccompRule::new(vec![opens])?]);
+        }
+        // The limits of others; one's own are 0's.
+        let other = SeccompCondition::new(0, Dword, Ne, 0)?;
+        let sets = SeccompCondition::new(2, Qword, Ne, 0)?;
+        rules.insert(libc::SYS_prlimit64, vec![SeccompRule::new(vec![other, sets])?]);
+        for (call, user) in HINTS_FOR_USERS {
+            let everybody = SeccompCondition::new(0, Dword, Eq, user)?;
+            rules.insert(call, vec![SeccompRule::new(vec![everybody])?]);
+        }
+    }
     Ok(rules)
 }
 
@@ -173,8 +248,10 @@ mod tests {
     #[test]
     fn every_filter_compiles_and_stays_within_what_the_kernel_takes() {
         for network in [Network::Own, Network::Shared { unix: true }, Network::Shared { unix: false }] {
-            let program = compile(refused(network).unwrap(), libc::EPERM).unwrap();
-            assert!(program.len() < 4096, "{}", program.len());
+            for (rules, errno) in filters(network).unwrap() {
+                let program = compile(rules, errno).unwrap();
+                assert!(program.len() < 4096, "{}", program.len());
+            }
         }
     }
 }

@@ -63,6 +63,8 @@ pub(super) struct Stat {
     pub(super) pages: u64,
     /// Of the processors, in clock ticks, with what its children used that are dead and reaped.
     pub(super) ticks: u64,
+    /// The same without its children's.
+    pub(super) own_ticks: u64,
 }
 
 impl Stat {
@@ -83,6 +85,7 @@ impl Stat {
             group: number(2)?,
             session: number(3)?,
             ticks: (11..=14).map(amount).sum(),
+            own_ticks: (11..=12).map(amount).sum(),
             pages: amount(21),
             identity: Identity { pid, start: fields.get(19)?.parse().ok()? },
         })
@@ -211,7 +214,7 @@ mod tests {
         let stat = Stat::parse(7, line).unwrap();
         assert_eq!((stat.parent, stat.group, stat.session, stat.is_dead), (3, 5, 6, false));
         assert_eq!(stat.identity, Identity { pid: 7, start: 4242 });
-        assert_eq!((stat.ticks, stat.pages), (5 + 6 + 7 + 8, 10));
+        assert_eq!((stat.ticks, stat.own_ticks, stat.pages), (5 + 6 + 7 + 8, 5 + 6, 10));
     }
 
     #[test]

@@ -6,9 +6,10 @@
 use super::cgroup;
 use super::disk::Disk;
 use super::orders::{Command, Limits, Usage};
-use super::tree::{self, Stat};
+use super::tree::{self, Identity, Stat};
 use crate::ports::executor::Limit;
 use rustix::process::getpid;
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ pub(super) struct Watch {
     group: Option<PathBuf>,
     /// The most memory that was seen, in bytes.
     most: u64,
+    processors: Processors,
     disk: Disk,
     /// Before that, memory is not counted exactly once more.
     next_count: Instant,
@@ -31,9 +33,11 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn begin(command: &Command) -> Self {
         let folders = command.writable().map(Into::into).collect();
-        let disk = Disk::watch(folders, command.limits.disk_bytes, command.limits.disk_files);
+        let limits = command.limits;
+        let disk = Disk::watch(folders, command.account, limits.disk_bytes, limits.disk_files);
         let group = command.group.clone().map(PathBuf::from);
-        Self { limits: command.limits, group, most: 0, disk, next_count: Instant::now() }
+        let processors = Processors::default();
+        Self { limits, group, most: 0, processors, disk, next_count: Instant::now() }
     }
 
     /// What the descendants of this process use too much of, if anything. `reaped` of them were there until
@@ -48,7 +52,7 @@ impl Watch {
         if let Some(limit) = self.group.as_deref().and_then(cgroup::exceeded) {
             return Some(limit);
         }
-        if used(&tree) > self.limits.cpu {
+        if self.processors.used(&tree) > self.limits.cpu {
             return Some(Limit::Cpu);
         }
         if self.has_too_much_memory(&tree) {
@@ -58,8 +62,8 @@ impl Watch {
     }
 
     /// What they used in all. To be called when they are dead and reaped.
-    pub(super) fn in_the_end(&self) -> Usage {
-        Usage { memory_bytes: self.most, cpu: used(&[]) }
+    pub(super) fn in_the_end(&mut self) -> Usage {
+        Usage { memory_bytes: self.most, cpu: self.processors.used(&[]) }
     }
 
     fn has_too_much_memory(&mut self, tree: &[Stat]) -> bool {
@@ -88,12 +92,43 @@ fn is_crowd(tree: &[Stat], reaped: usize, most: u64) -> bool {
     tree.len().saturating_add(reaped) as u64 > most.saturating_add(OWN_PROCESSES)
 }
 
-/// Of the processors: what has ended is in the time of whoever reaped it, of this process in the end.
-fn used(tree: &[Stat]) -> Duration {
-    let own = Stat::read(getpid().as_raw_pid()).map_or(0, |stat| stat.ticks);
-    let ticks = tree.iter().map(|process| process.ticks).sum::<u64>().saturating_add(own);
-    let per_second = rustix::param::clock_ticks_per_second().max(1);
-    Duration::from_millis(ticks.saturating_mul(1000) / per_second)
+/// What of the processors was used, counted in two ways, of which each misses something.
+#[derive(Default)]
+struct Processors {
+    /// Own ticks of those that were there at the last look.
+    alive: HashMap<Identity, u64>,
+    /// Of those that are gone, as they were seen last.
+    gone: u64,
+}
+
+impl Processors {
+    /// By the kernel, what has ended is in the time of whoever reaped it, of this process in the end; but nobody
+    /// reaps the children of one that ignores their end (`SIGCHLD`). By these looks, each counts for itself, up to
+    /// the last look that met it.
+    fn used(&mut self, tree: &[Stat]) -> Duration {
+        let own = Stat::read(getpid().as_raw_pid()).map_or(0, |stat| stat.ticks);
+        let reaped = tree.iter().map(|process| process.ticks).sum::<u64>().saturating_add(own);
+        let ticks = reaped.max(self.seen(tree));
+        let per_second = rustix::param::clock_ticks_per_second().max(1);
+        Duration::from_millis(ticks.saturating_mul(1000) / per_second)
+    }
+
+    fn seen(&mut self, tree: &[Stat]) -> u64 {
+        let mut before = std::mem::take(&mut self.alive);
+        for process in tree {
+            let ticks = before.remove(&process.identity).unwrap_or(0).max(process.own_ticks);
+            self.alive.insert(process.identity, ticks);
+        }
+        for (identity, ticks) in before {
+            // A walk may miss one whose parent ends meanwhile.
+            if Identity::of(identity.pid) == Some(identity) {
+                self.alive.insert(identity, ticks);
+            } else {
+                self.gone = self.gone.saturating_add(ticks);
+            }
+        }
+        self.alive.values().sum::<u64>().saturating_add(self.gone)
+    }
 }
 
 /// In bytes; what processes share counts for each.

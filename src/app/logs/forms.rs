@@ -81,8 +81,10 @@ fn encodings(text: &str) -> Vec<String> {
         found.push(percent(text, kept, false));
         found.push(percent(text, kept, true));
     }
-    // Of a form, where a space is a plus.
-    found.extend([false, true].map(|upper| percent(text, "-_.* ", upper).replace(' ', "+")));
+    // Of a form, where a space is a plus: by browsers and Java, by Python, by PHP.
+    for kept in ["-_.* ", "-_.~ ", "-_. "] {
+        found.extend([false, true].map(|upper| percent(text, kept, upper).replace(' ', "+")));
+    }
     found.extend(base64(text.as_bytes()));
     found
 }
@@ -173,6 +175,13 @@ mod tests {
             let known =
                 has(value, form) || forms(value).iter().any(|known| known.starts_with(form.as_bytes()));
             assert!(known, "{form}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_known_in_the_forms_of_each_language() {
+        for form in ["with+space~and%2Astar", "with+space%7Eand*star", "with+space%7eand%2astar"] {
+            assert!(has("with space~and*star", form), "{form}");
         }
     }
 

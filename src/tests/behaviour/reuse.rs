@@ -99,6 +99,8 @@ async fn only_watched_files_count_where_the_project_names_them() {
     stage.gv.deploy(body.clone()).await;
     repository.commit(&[("README.md", "words")], "Words").await;
     assert_eq!(stage.gv.deploy(body.clone()).await["reused"], true);
+    repository.commit(&[("public/_redirects", "/old /new 301")], "Rules").await;
+    assert_eq!(stage.gv.deploy(body.clone()).await["reused"], false, "rules are no part of what is watched");
     repository.commit(&[("src/page.txt", "two")], "Work").await;
     assert_eq!(stage.gv.deploy(body).await["reused"], false);
 }
@@ -137,7 +139,10 @@ async fn a_build_that_says_that_there_is_nothing_to_do_is_skipped_and_that_is_we
     let mut files = built_by(BUILD);
     files.push(("vercel.json".to_owned(), r#"{"ignoreCommand": "git diff --quiet HEAD^ HEAD"}"#.to_owned()));
     let repository = stage.git.repository("no-history", &borrowed(&files)).await;
-    assert_eq!(stage.deploy(&repository).await["state"], "ready", "what cannot tell does not skip");
+    let deployed = stage.deploy(&repository).await;
+    assert_eq!(deployed["state"], "ready", "what cannot tell does not skip");
+    let log = stage.gv.deployment_log(deployed["id"].as_str().unwrap()).await;
+    assert!(log.contains("a build has no Git history"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,17 +170,23 @@ async fn a_build_finds_the_caches_of_the_one_before_unless_it_asks_for_none() {
     );
 }
 
-/// A project with a package or more, and no address of a registry in its lockfile. What the build finds in
-/// the package is published; a build leaves its mark there.
-fn with_packages(packages: &[(&str, &str)], preinstall: &str) -> [(&'static str, String); 2] {
+/// A project with a package or more, and no address of a registry in its lockfile. What the build finds beside
+/// the packages is published; a build leaves its mark there, and then does `more`.
+fn with_packages(
+    packages: &[(&str, &str)],
+    scripts: &[(&str, &str)],
+    more: &str,
+) -> [(&'static str, String); 2] {
     let dependencies: serde_json::Map<_, _> =
         packages.iter().map(|(name, version)| ((*name).to_owned(), json!(version))).collect();
-    let build = "mkdir -p dist && cat node_modules/ms/mark > dist/index.html || true; echo kept > node_modules/ms/mark";
-    let package = json!({
-        "name": "site",
-        "scripts": {"build": build, "preinstall": preinstall},
-        "dependencies": dependencies,
-    });
+    let build = format!(
+        "mkdir -p dist node_modules/.tmp; cat node_modules/.tmp/mark node_modules/ms/own > dist/index.html; \
+         echo kept > node_modules/.tmp/mark; {more}"
+    );
+    let mut package = json!({"name": "site", "scripts": {"build": build}, "dependencies": dependencies});
+    for (name, script) in scripts {
+        package["scripts"][name] = (*script).into();
+    }
     let mut locked = serde_json::Map::from_iter([(
         String::new(),
         json!({"name": "site", "hasInstallScript": true, "dependencies": dependencies}),
@@ -192,7 +203,7 @@ async fn packages_of_an_earlier_build_serve_the_next_with_the_same_lockfile() {
     let hosts = Mirror::of_this_machine().hosts().join(",");
     let stage = Stage::set_with(Settings::default().set("GV_WORKER__EGRESS_ALLOW", hosts)).await;
     let ms = ("ms", "2.1.3");
-    let files = with_packages(&[ms], "true");
+    let files = with_packages(&[ms], &[], "true");
     let repository =
         stage.git.repository("shop", &files.each_ref().map(|(name, text)| (*name, text.as_str()))).await;
     let build = async |files: Option<[(&'static str, String); 2]>, body: serde_json::Value| {
@@ -214,16 +225,22 @@ async fn packages_of_an_earlier_build_serve_the_next_with_the_same_lockfile() {
     assert_eq!(page, "kept\n", "{log}");
     assert!(log.contains("$ npm install --no-save") && !log.contains("$ npm ci"), "{log}");
     for (what, files, body) in [
-        ("another lockfile", Some(with_packages(&[ms, ("picocolors", "1.1.1")], "true")), none()),
+        ("another lockfile", Some(with_packages(&[ms, ("picocolors", "1.1.1")], &[], "true")), none()),
         ("another variable", None, json!({"env": {"NODE_ENV": "production"}})),
         ("no cache", None, json!({"no_cache": true})),
     ] {
         let (page, log) = build(files, body).await;
         assert!(page.is_empty() && log.contains("$ npm ci"), "{what}: {log}");
     }
-    // A script of the project that does not like what the build before left.
-    let strict = with_packages(&[ms], "test ! -e node_modules/ms/mark");
-    assert_eq!(build(Some(strict), none()).await.0, "");
-    let (page, log) = build(None, none()).await;
-    assert!(page.is_empty() && log.contains("all are installed anew") && log.contains("$ npm ci"), "{log}");
+    // What something else than npm did to them is not seen by a build that may not do it any more.
+    let patches = [("postinstall", "echo patched > node_modules/ms/own")];
+    let (changes, patched) = ("echo changed > node_modules/ms/own", "patched\n");
+    for (what, files, first) in [
+        ("the build", with_packages(&[ms], &[], changes), ""),
+        ("a script of the project", with_packages(&[ms], &patches, "true"), patched),
+    ] {
+        assert_eq!(build(Some(files), none()).await.0, first, "{what}");
+        let (page, log) = build(None, none()).await;
+        assert!(page == first && log.contains("$ npm ci") && !log.contains("--no-save"), "{what}: {log}");
+    }
 }

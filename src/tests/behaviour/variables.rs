@@ -98,7 +98,7 @@ async fn a_build_has_its_targets_variables_under_those_of_its_request() {
     preview["target"] = "preview".into();
     let preview = stage.gv.deploy(preview).await;
     let (_, page) = stage.gv.page(preview["url"].as_str().unwrap(), "/").await;
-    assert_eq!(page.trim(), "both--request-main-branch-deploy-blog-no");
+    assert_eq!(page.trim(), "both--request-main-deploy-preview-blog-no");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

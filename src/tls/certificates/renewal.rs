@@ -12,6 +12,8 @@ use std::time::Duration;
 /// How often it is looked at what is due, at most and at least.
 const OFTEN: Duration = Duration::from_secs(1);
 const SELDOM: Duration = Duration::from_secs(60);
+/// For so long a certificate that has ended is tried for and told as overdue: nobody is shown it.
+const LAMENTED: Duration = Duration::from_secs(7 * 86_400);
 /// How many are renewed at the same time.
 const WIDTH: usize = 4;
 
@@ -39,10 +41,10 @@ impl Certificates {
     /// Those whose time has come, and the wildcard where there is none yet.
     fn due(&self, hosts: &Hosts) -> Vec<CertificateName> {
         let now = self.issuance.clock.now();
-        let (ended, held): (Vec<_>, Vec<_>) =
-            self.issuance.held.all().into_iter().partition(|(_, held)| held.not_after <= now);
+        let (given_up, held): (Vec<_>, Vec<_>) =
+            self.issuance.held.all().into_iter().partition(|(_, held)| held.not_after + LAMENTED <= now);
         // Whoever still comes for one asks for another.
-        ended.iter().for_each(|(name, _)| self.issuance.held.remove(name));
+        given_up.iter().for_each(|(name, _)| self.issuance.held.remove(name));
         let due = held.into_iter().filter(|(_, held)| held.renew_at <= now).map(|(name, _)| name);
         let wildcard = self.kept(hosts).filter(|name| self.issuance.held.get(name, now).is_none());
         let all = due.chain(wildcard);

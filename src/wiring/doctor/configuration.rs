@@ -8,7 +8,7 @@ use crate::config::layers::{Origin, Problem};
 use crate::config::load::Loaded;
 use crate::domain::host::Hostname;
 use crate::domain::sealing::SecretKeys;
-use crate::wiring::TlsFiles;
+use crate::wiring::listeners::tls_files;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -122,9 +122,9 @@ fn certificate_files(loaded: &Loaded, role: Option<Role>, found: &mut Findings) 
     const CHECK: &str = "certificate files";
     let config = &loaded.config;
     for (of, name, tls) in [(Role::Edge, "edge", &config.edge.tls), (Role::Api, "api", &config.api.tls)] {
-        let tls = tls.clone().filter(|_| role.is_none_or(|role| role == of));
-        let Some((cert, key)) = tls.and_then(|tls| tls.files) else { continue };
-        match (TlsFiles { role: name, cert, key }).certificate() {
+        let tls = tls.as_ref().filter(|_| role.is_none_or(|role| role == of));
+        let Some(files) = tls_files(name, tls) else { continue };
+        match files.certificate() {
             Ok(_) => found.well(CHECK, format!("{name}.tls_cert and {name}.tls_key belong together")),
             Err(error) => found.broken(
                 CHECK,

@@ -6,30 +6,40 @@
 //! lies; `files/` (`frameworks`) and `packages/` are moved into the workspace and back. Start with
 //! [`Caches::open`].
 
+mod copy;
 mod frameworks;
 mod moved;
 mod packages;
+mod sole;
 
 pub use packages::Packages;
+
+use copy::Copy;
 
 use crate::domain::deployment::{Deployment, Target};
 use crate::domain::digest::Digest;
 use crate::domain::repo::Commit;
 use crate::worker::inside::Inside;
 use crate::worker::package::Tool;
+use crate::worker::upload::amount;
 use crate::worker::workspace::remove_tree;
 use rustix::fs::FlockOperation;
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use tokio_util::sync::CancellationToken;
 use walkdir::WalkDir;
 
 const TOOLS: &str = "tools";
 const FILES: &str = "files";
+/// How large it was when it was last let go of, and when that was.
+const BYTES: &str = "bytes";
+/// Stands before the number while a build has it.
+const OPEN: &str = "open ";
 
 #[derive(Clone, Debug)]
 pub struct Caches {
@@ -40,10 +50,12 @@ pub struct Caches {
     pub total_bytes: u64,
 }
 
-/// The cache of one scope, held by one build.
+/// The cache of one scope, held by one build. Whatever became of that, what it left is brought within the bounds
+/// when this is dropped: a build writes to the stores of its tools where they lie.
 pub struct ProjectCache {
     dir: PathBuf,
-    lock: File,
+    /// `None`: it was let go of.
+    held: Option<Held>,
     root: String,
     /// What this build installed, as far as it is worth keeping.
     packages: Option<Packages>,
@@ -60,8 +72,15 @@ pub enum Opened {
 }
 
 impl Caches {
-    /// Opens the cache of a deployment whose project lies at `root` of its repository. Blocks.
-    pub fn open(&self, deployment: &Deployment, commit: &Commit, root: &str) -> io::Result<Opened> {
+    /// Opens the cache of a deployment whose project lies at `root` of its repository. `copying` is called before
+    /// production's is copied, which `stop` ends. Blocks.
+    pub fn open(
+        &self,
+        deployment: &Deployment,
+        (commit, root): (&Commit, &str),
+        stop: &CancellationToken,
+        copying: impl FnOnce(),
+    ) -> io::Result<Opened> {
         if self.project_bytes == 0 || self.total_bytes == 0 {
             return Ok(Opened::Off);
         }
@@ -75,18 +94,29 @@ impl Caches {
         if deployment.options.no_cache {
             remove_tree(&dir)?;
         }
+        // Until it is noted anew nobody knows how large it is.
+        if let Ok(noted) = std::fs::read_to_string(dir.join(BYTES)) {
+            std::fs::write(dir.join(BYTES), format!("{OPEN}{}", noted.trim_start_matches(OPEN)))?;
+        }
         let mut warm = dir.is_dir();
         if !warm && scope != PRODUCTION && !deployment.options.no_cache {
-            warm = self.copy_of_production(&project, &dir)?;
+            warm = self.copy_of_production(&project, &dir, stop, copying)?;
         }
         make(&dir.join(TOOLS))?;
         make(&dir.join(FILES))?;
-        let cache = ProjectCache { dir, lock, root: root.to_owned(), packages: None };
+        let held = Some(Held { caches: self.clone(), dir: dir.clone(), lock });
+        let cache = ProjectCache { dir, held, root: root.to_owned(), packages: None };
         Ok(if warm { Opened::Warm(cache) } else { Opened::Cold(cache) })
     }
 
-    /// `false`: there is none, or it is in use.
-    fn copy_of_production(&self, project: &Path, into: &Path) -> io::Result<bool> {
+    /// `false`: there is none, or it is in use, or it is not worth the wait.
+    fn copy_of_production(
+        &self,
+        project: &Path,
+        into: &Path,
+        stop: &CancellationToken,
+        copying: impl FnOnce(),
+    ) -> io::Result<bool> {
         let from = project.join(PRODUCTION);
         if !from.is_dir() {
             return Ok(false);
@@ -94,38 +124,26 @@ impl Caches {
         let Some(_lock) = hold(project, PRODUCTION, FlockOperation::NonBlockingLockShared)? else {
             return Ok(false);
         };
+        copying();
         // Complete or not there: a worker may die over it.
         let unfinished = into.with_extension("copying");
         remove_tree(&unfinished)?;
-        copy_tree(&from, &unfinished, |name| !packages::is_own(name))?;
-        std::fs::rename(&unfinished, into)?;
-        Ok(true)
+        let mut copy = Copy::new(self.project_bytes, stop);
+        let is_whole =
+            copy.tree(&from, &unfinished, |name| !packages::is_own(name) && name != OsStr::new(BYTES))?;
+        if is_whole {
+            std::fs::rename(&unfinished, into)?;
+        } else {
+            remove_tree(&unfinished)?;
+        }
+        Ok(is_whole)
     }
 
     /// Keeps what a build that went well left, within the bounds; returns what is to be said of it. Blocks.
-    pub fn keep(&self, cache: ProjectCache, source: &Inside) -> io::Result<Option<String>> {
+    pub fn keep(mut cache: ProjectCache, source: &Inside) -> io::Result<Option<String>> {
         cache.take_back(source);
         cache.take_packages(source)?;
-        let mut bytes = size(&cache.dir)?;
-        let mut said = None;
-        if bytes > self.project_bytes {
-            // What is quickest to get again goes first.
-            cache.drop_packages()?;
-            bytes = size(&cache.dir)?;
-        }
-        if bytes > self.project_bytes {
-            remove_tree(&cache.dir)?;
-            said = Some(format!(
-                "The cache had {} and is dropped: a project may have {} (worker.cache_mb).",
-                super::upload::amount(bytes),
-                super::upload::amount(self.project_bytes)
-            ));
-        } else {
-            std::fs::write(cache.dir.join("bytes"), bytes.to_string())?;
-        }
-        drop(cache);
-        self.evict()?;
-        Ok(said)
+        cache.held.take().map_or(Ok(None), Held::let_go)
     }
 
     /// Removes what was used longest ago until the rest is within the bound. What is in use stays.
@@ -139,31 +157,39 @@ impl Caches {
             for scope in std::fs::read_dir(&project)? {
                 let path = scope?.path();
                 if path.is_dir() {
-                    // One that was never finished counts as old and large.
-                    let noted = std::fs::read_to_string(path.join("bytes")).ok();
-                    let bytes = noted.and_then(|text| text.trim().parse().ok()).unwrap_or(self.project_bytes);
-                    let used = std::fs::metadata(path.join("bytes")).and_then(|file| file.modified());
+                    let noted = std::fs::read_to_string(path.join(BYTES)).unwrap_or_default();
+                    let bytes = match noted.trim().parse() {
+                        Ok(bytes) => bytes,
+                        Err(_) => self.unnoted(&project, &path, noted.trim_start_matches(OPEN))?,
+                    };
+                    let used = std::fs::metadata(path.join(BYTES)).and_then(|file| file.modified());
                     scopes.push((used.unwrap_or(SystemTime::UNIX_EPOCH), bytes, path));
                 }
             }
         }
         scopes.sort();
-        let mut total: u64 = scopes.iter().map(|(_, bytes, _)| bytes).sum();
+        let mut total = scopes.iter().fold(0u64, |total, (_, bytes, _)| total.saturating_add(*bytes));
         for (_, bytes, path) in scopes {
             if total <= self.total_bytes {
                 break;
             }
-            let (Some(project), Some(scope)) =
-                (path.parent(), path.file_name().and_then(|name| name.to_str()))
-            else {
-                continue;
-            };
+            let (Some(project), Some(scope)) = (path.parent(), scope_of(&path)) else { continue };
             if hold(project, scope, FlockOperation::NonBlockingLockExclusive)?.is_some() {
                 remove_tree(&path)?;
-                total -= bytes;
+                total = total.saturating_sub(bytes);
             }
         }
         Ok(())
+    }
+
+    /// How large a scope is that was never let go of: as large as it was `before`, or may be, where it is in use; else
+    /// its worker died, and it is measured.
+    fn unnoted(&self, project: &Path, folder: &Path, before: &str) -> io::Result<u64> {
+        let Some(scope) = scope_of(folder) else { return Ok(0) };
+        match hold(project, scope, FlockOperation::NonBlockingLockExclusive)? {
+            Some(_lock) => Ok(size(folder).unwrap_or(self.total_bytes)),
+            None => Ok(before.trim().parse().unwrap_or(self.project_bytes)),
+        }
     }
 }
 
@@ -208,6 +234,58 @@ impl ProjectCache {
 
 impl Drop for ProjectCache {
     fn drop(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let let_go = move || match held.let_go() {
+            Ok(None) => {}
+            Ok(Some(said)) => tracing::info!("{said}"),
+            Err(error) => tracing::warn!(%error, "what a build left in its cache could not be measured"),
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(let_go)),
+            Err(_) => let_go(),
+        }
+    }
+}
+
+/// The cache of one scope on the disk, which nobody else uses meanwhile.
+struct Held {
+    caches: Caches,
+    dir: PathBuf,
+    lock: File,
+}
+
+impl Held {
+    /// Brings it within the bounds, and all others; returns what is to be said of it. Blocks.
+    fn let_go(self) -> io::Result<Option<String>> {
+        let most = self.caches.project_bytes;
+        // What cannot be measured is too large: a build may have closed a folder.
+        let measured = || size(&self.dir).unwrap_or(u64::MAX);
+        let mut bytes = measured();
+        let mut said = None;
+        if bytes > most {
+            // What is quickest to get again goes first.
+            packages::drop_from(&self.dir)?;
+            bytes = measured();
+        }
+        if bytes > most {
+            remove_tree(&self.dir)?;
+            let had = if bytes == u64::MAX { "more than can be counted".to_owned() } else { amount(bytes) };
+            said = Some(format!(
+                "The cache had {had} and is dropped: a project may have {} (worker.cache_mb).",
+                amount(most)
+            ));
+        } else {
+            std::fs::write(self.dir.join(BYTES), bytes.to_string())?;
+        }
+        let caches = self.caches.clone();
+        drop(self);
+        caches.evict()?;
+        Ok(said)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
         // Explicitly, since a process that the build left in another's hands could hold a copy.
         let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
@@ -229,6 +307,27 @@ fn hold(project: &Path, scope: &str, how: FlockOperation) -> io::Result<Option<F
     }
 }
 
+/// The name of the scope whose folder this is, whole or still being copied.
+fn scope_of(folder: &Path) -> Option<&str> {
+    folder.file_stem().and_then(OsStr::to_str)
+}
+
+fn remove_if_there(path: PathBuf) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// By how much a file may take more room than its length says: blocks are larger than small files.
+const ROUNDING: u64 = 64 * 1024;
+
+/// Of a file, as its length says, holes too; or the room that is set aside for it, where that is much more.
+fn length(file: &Metadata) -> u64 {
+    let room = file.blocks().saturating_mul(512);
+    if room > file.len().saturating_add(ROUNDING) { room } else { file.len() }
+}
+
 fn size(folder: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     // Files with several names: packages are links into the store that they came from.
@@ -243,32 +342,11 @@ fn size(folder: &Path) -> io::Result<u64> {
             if file.nlink() > 1 && !linked.insert((file.dev(), file.ino())) {
                 continue;
             }
-            file.len()
+            length(&file)
         };
         bytes += own.max(512);
     }
     Ok(bytes)
-}
-
-/// Copies folders, files and links, and nothing else, of what is wanted at the top. Nothing is followed.
-fn copy_tree(from: &Path, into: &Path, is_wanted: impl Fn(&OsStr) -> bool) -> io::Result<()> {
-    for entry in WalkDir::new(from)
-        .into_iter()
-        .filter_entry(|entry| entry.depth() != 1 || is_wanted(entry.file_name()))
-    {
-        let entry = entry?;
-        let Ok(name) = entry.path().strip_prefix(from) else { continue };
-        let to = into.join(name);
-        let kind = entry.file_type();
-        if kind.is_dir() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&to)?;
-        } else if kind.is_symlink() {
-            std::os::unix::fs::symlink(std::fs::read_link(entry.path())?, &to)?;
-        } else if kind.is_file() {
-            std::fs::copy(entry.path(), &to)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -297,12 +375,16 @@ mod tests {
             Self { folder, caches: Caches { dir, project_bytes, total_bytes } }
         }
 
+        fn open(&self, deployment: &Deployment, branch: &str) -> io::Result<Opened> {
+            self.caches.open(deployment, (&commit(branch), "."), &CancellationToken::new(), || {})
+        }
+
         /// One build, which finds `expected` where it looks and leaves `next` there.
         fn build(&self, deployment: &Deployment, branch: &str, expected: Option<&str>, next: &str) {
             let source = self.folder.path().join("source");
             std::fs::create_dir_all(&source).unwrap();
             let inside = Inside::open(&source).unwrap();
-            let cache = match self.caches.open(deployment, &commit(branch), ".").unwrap() {
+            let cache = match self.open(deployment, branch).unwrap() {
                 Opened::Cold(cache) | Opened::Warm(cache) => cache,
                 _ => panic!("there is a cache"),
             };
@@ -312,7 +394,7 @@ mod tests {
             std::fs::create_dir_all(source.join(".next/cache")).unwrap();
             std::fs::write(&file, next).unwrap();
             std::fs::write(cache.folder().join("store"), next).unwrap();
-            self.caches.keep(cache, &inside).unwrap();
+            Caches::keep(cache, &inside).unwrap();
             std::fs::remove_dir_all(source).unwrap();
         }
     }
@@ -345,10 +427,10 @@ mod tests {
     fn a_cache_is_used_by_one_build_at_a_time() {
         let stage = Stage::set(1 << 20, 1 << 20);
         let site = deployment(Target::Production);
-        let Ok(Opened::Cold(held)) = stage.caches.open(&site, &commit("main"), ".") else { panic!() };
-        assert!(matches!(stage.caches.open(&site, &commit("main"), "."), Ok(Opened::Busy)));
+        let Ok(Opened::Cold(held)) = stage.open(&site, "main") else { panic!() };
+        assert!(matches!(stage.open(&site, "main"), Ok(Opened::Busy)));
         drop(held);
-        assert!(matches!(stage.caches.open(&site, &commit("main"), "."), Ok(Opened::Warm(_))));
+        assert!(matches!(stage.open(&site, "main"), Ok(Opened::Warm(_))));
     }
 
     #[test]
@@ -366,6 +448,40 @@ mod tests {
         stage.build(&one, "main", None, &some);
         stage.build(&three, "main", Some(&some), &"x".repeat(30_000));
         stage.build(&three, "main", None, "x");
+    }
+
+    /// Bytes on the disk of all that is kept.
+    fn kept(stage: &Stage) -> u64 {
+        size(&stage.caches.dir).unwrap()
+    }
+
+    #[test]
+    fn what_a_failed_build_left_is_bounded_as_well() {
+        let stage = Stage::set(50_000, 100_000);
+        let site = deployment(Target::Production);
+        let branches = ["one", "two", "three", "four"];
+        let preview = Deployment { target: Target::Preview, ..site };
+        for branch in branches {
+            stage.build(&preview, branch, None, "x");
+            let Ok(Opened::Warm(cache)) = stage.open(&preview, branch) else { panic!() };
+            std::fs::write(cache.folder().join("large"), vec![1; 300_000]).unwrap();
+            // It fails.
+            drop(cache);
+        }
+        assert!(kept(&stage) < 20_000, "{}", kept(&stage));
+        for branch in branches {
+            let Ok(Opened::Cold(cache)) = stage.open(&preview, branch) else { panic!() };
+            std::fs::write(cache.folder().join("fits"), vec![1; 40_000]).unwrap();
+            drop(cache);
+        }
+        assert!(kept(&stage) < 110_000, "{}", kept(&stage));
+        // What a worker that died had open is measured by the next that makes room.
+        let Ok(Opened::Cold(mut cache)) = stage.open(&preview, "five") else { panic!() };
+        std::fs::write(cache.folder().join("large"), vec![1; 300_000]).unwrap();
+        cache.held = None;
+        drop(cache);
+        stage.build(&preview, "six", None, "x");
+        assert!(kept(&stage) < 110_000, "{}", kept(&stage));
     }
 
     #[test]
@@ -386,8 +502,8 @@ mod tests {
         std::os::unix::fs::symlink(&outside, source.join(".next")).unwrap();
         std::os::unix::fs::symlink(&outside, source.join(".cache")).unwrap();
         let site = deployment(Target::Production);
-        let Ok(Opened::Cold(cache)) = stage.caches.open(&site, &commit("main"), ".") else { panic!() };
-        stage.caches.keep(cache, &Inside::open(&source).unwrap()).unwrap();
+        let Ok(Opened::Cold(cache)) = stage.open(&site, "main") else { panic!() };
+        Caches::keep(cache, &Inside::open(&source).unwrap()).unwrap();
         assert!(outside.join("cache").is_dir());
     }
 }

@@ -54,6 +54,11 @@ impl Place<'_> {
         Ok(true)
     }
 
+    /// The folder that is here.
+    pub(super) fn open(&self) -> Result<OwnedFd, Errno> {
+        self.source.resolve(&join(self.root, self.path), FOLDER)
+    }
+
     /// Removes the folder that is here.
     pub(super) fn clear(&self) -> io::Result<()> {
         let (folder, name) = self.split();

@@ -1,19 +1,21 @@
 //! Installed packages: `node_modules` as a build left it, for the next one that would install the very same.
 //!
 //! The same means: the same lockfile, settings of the package manager, tools, variables and command. The command
-//! that installs runs all the same, and finds nothing to fetch or to unpack; scripts of the project run as ever.
-//! Start with [`Packages::of`].
+//! that installs runs all the same, and finds nothing to fetch or to unpack. So it would not notice what else had
+//! changed them: packages are kept only where nothing but their manager has a hand in them (`sole`), and only as
+//! it left them. Start with [`Packages::of`].
 
-use super::ProjectCache;
 use super::moved::Place;
+use super::sole;
+use super::{ProjectCache, remove_if_there};
 use crate::domain::digest::Digest;
 use crate::worker::inside::{Inside, join};
-use crate::worker::package::PackageJson;
+use crate::worker::package::{PackageJson, has_members};
 use crate::worker::plan::{Command, CommandKind, Plan};
 use crate::worker::workspace::remove_tree;
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::Path;
 
 const PACKAGES: &str = "packages";
 const KEY: &str = "packages.key";
@@ -37,9 +39,16 @@ const DECIDE: [&str; 13] = [
 /// Of one of these files: a lockfile of a hundred thousand packages.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Folders within in which tools keep what they check for themselves.
+const CACHES: [&str; 5] = [".astro", ".cache", ".tmp", ".vite", ".vite-temp"];
+/// Of more files the state is not noted, and they are not kept.
+const MOST_FILES: usize = 300_000;
+
 /// What a build installs, by its name.
 pub struct Packages {
     key: Digest,
+    /// How they were when they were installed. `None`: nobody noted.
+    installed: Option<Digest>,
 }
 
 impl Packages {
@@ -57,7 +66,12 @@ impl Packages {
             return None;
         };
         let package = PackageJson::read(repository, folder).ok()??;
-        if *folder != plan.root || package.workspaces().is_some() || package.has_local_dependencies() {
+        if *folder != plan.root
+            || has_members(repository, folder)
+            || package.has_local_dependencies()
+            || package.has_install_script()
+            || sole::READ_MORE.iter().any(|name| package.depends_on(name))
+        {
             return None;
         }
         let mut parts = vec![line.clone().into_bytes()];
@@ -67,7 +81,7 @@ impl Packages {
             parts.push(contents(repository, &join(folder, name)).ok()?);
         }
         let digests: String = parts.iter().map(|part| Digest::of(part).to_string()).collect();
-        Some(Self { key: keyed(digests.as_bytes())? })
+        Some(Self { key: keyed(digests.as_bytes())?, installed: None })
     }
 }
 
@@ -106,6 +120,19 @@ impl ProjectCache {
         filled.is_ok()
     }
 
+    /// Notes how the packages are, when they are installed and nothing else has run. Blocks.
+    pub fn note_packages(&mut self, source: &Inside) {
+        let installed = self.packages.is_some().then(|| self.state_of_packages(source)).flatten();
+        if let Some(packages) = &mut self.packages {
+            packages.installed = installed;
+        }
+    }
+
+    /// `None`: they are not there, or more than are looked at.
+    fn state_of_packages(&self, source: &Inside) -> Option<Digest> {
+        sole::state(&self.place(source).open().ok()?, &CACHES, MOST_FILES)
+    }
+
     /// Takes away what [`ProjectCache::give_packages`] brought. Blocks.
     pub fn clear_packages(&self, source: &Inside) -> io::Result<()> {
         self.place(source).clear()
@@ -113,6 +140,11 @@ impl ProjectCache {
 
     pub(super) fn take_packages(&self, source: &Inside) -> io::Result<()> {
         let Some(packages) = &self.packages else { return self.drop_packages() };
+        // What a build changes in its packages, the next one must not find: it may not change it any more.
+        if packages.installed.is_none() || packages.installed != self.state_of_packages(source) {
+            tracing::debug!("a build changed its packages: they are not kept");
+            return self.drop_packages();
+        }
         // Without its key nothing is used that is not whole.
         remove_if_there(self.dir.join(KEY))?;
         match self.place(source).take(&self.dir.join(PACKAGES)) {
@@ -125,9 +157,8 @@ impl ProjectCache {
         }
     }
 
-    pub(super) fn drop_packages(&self) -> io::Result<()> {
-        remove_if_there(self.dir.join(KEY))?;
-        remove_tree(&self.dir.join(PACKAGES))
+    fn drop_packages(&self) -> io::Result<()> {
+        drop_from(&self.dir)
     }
 
     fn place<'a>(&'a self, source: &'a Inside) -> Place<'a> {
@@ -135,11 +166,10 @@ impl ProjectCache {
     }
 }
 
-fn remove_if_there(path: PathBuf) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+/// Removes the packages that a cache has.
+pub(super) fn drop_from(cache: &Path) -> io::Result<()> {
+    remove_if_there(cache.join(KEY))?;
+    remove_tree(&cache.join(PACKAGES))
 }
 
 #[cfg(test)]
@@ -152,7 +182,8 @@ mod tests {
     /// The key of a repository with a build script; `own` is more of its package.json.
     fn key(own: &str, files: &[(&str, &str)], made_with: &str) -> Option<Digest> {
         let folder = tempfile::tempdir().unwrap();
-        let package = format!(r#"{{"scripts": {{"build": "vite"}}, "dependencies": {{"vite": "7"}}{own}}}"#);
+        let scripts = if own.contains("scripts") { "" } else { r#""scripts": {"build": "vite"}, "# };
+        let package = format!(r#"{{{scripts}"dependencies": {{"vite": "7"}}{own}}}"#);
         for (path, text) in [("package.json", package.as_str())].iter().chain(files) {
             std::fs::write(folder.path().join(path), text).unwrap();
         }
@@ -191,6 +222,16 @@ mod tests {
         assert_eq!(key("", &[], ""), None, "no lockfile");
         assert_eq!(key(r#", "workspaces": ["apps/*"]"#, &[lockfile], ""), None, "a workspace");
         assert_eq!(key(r#", "devDependencies": {"own": "file:./own"}"#, &[lockfile], ""), None, "a folder");
+        let members = ("pnpm-workspace.yaml", "packages:\n  - 'apps/*'\n");
+        let pnpm = ("pnpm-lock.yaml", "lockfileVersion: '9.0'\n");
+        assert_eq!(key("", &[pnpm, members], ""), None, "a workspace of pnpm's");
+        assert!(key("", &[pnpm, ("pnpm-workspace.yaml", "nodeLinker: hoisted\n")], "").is_some());
+        assert_eq!(key(r#", "devDependencies": {"patch-package": "8"}"#, &[lockfile], ""), None, "patches");
+        let scripts = |name: &str| format!(r#", "scripts": {{"build": "vite", "{name}": "node x.js"}}"#);
+        for name in ["preinstall", "install", "postinstall", "prepare", "postprepare", "dependencies"] {
+            assert_eq!(key(&scripts(name), &[lockfile], ""), None, "{name}");
+        }
+        assert!(key(&scripts("prebuild"), &[lockfile], "").is_some());
         assert!(key(r#", "devDependencies": {"other": "~1.2.0"}"#, &[lockfile], "").is_some());
     }
 }

@@ -8,7 +8,7 @@
 //! output_dir = "dist"
 //! framework = "vite"             # a preset by its name; "none" for none
 //! node_version = "24"
-//! ignore_command = "git diff --quiet HEAD^ -- ."
+//! ignore_command = "grep -q draft apps/web/state.txt"
 //! watch = ["apps/web/**"]
 //!
 //! [build.environment]
@@ -61,8 +61,7 @@ pub(super) fn read(repository: &Inside, folder: &str) -> Result<Option<GvToml>, 
     }
     let text = repository.text(&path).ok_or_else(|| invalid(format!("{path} is not readable as text.")))?;
     let document: Document = toml::from_str(&text).map_err(|error| {
-        let line = error.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
-        let place = line.map(|line| format!(":{line}")).unwrap_or_default();
+        let place = super::line_of(&text, error.span());
         invalid(format!("{path}{place}: {}.", error.message().replace('\n', " ").trim_end_matches('.')))
     })?;
     let build = document.build;

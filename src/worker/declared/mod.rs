@@ -15,6 +15,7 @@ use crate::domain::routing::sources::{NETLIFY_TOML, VERCEL_JSON};
 use crate::domain::settings::{BuildSettings, CommandLine, NodeVersion, RelativeDir, Variables};
 use crate::worker::inside::{Inside, join};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 pub const GV_TOML: &str = "gv.toml";
 pub const SETTINGS: &str = "the deployment's settings";
@@ -96,8 +97,9 @@ fn said<T>(value: Option<T>, by: &'static str) -> Option<Said<T>> {
     value.map(|value| Said { value, by })
 }
 
-/// Reads all sources. A `gv.toml` that cannot be understood fails the deployment; the files of other
-/// hosts are followed as far as they can be.
+/// Reads all sources. A `gv.toml` that cannot be understood fails the deployment, and so does a `netlify.toml` that
+/// is no TOML (`domain::routing` says the same of a `vercel.json`); else files of other hosts are followed as far
+/// as they can be.
 pub fn read(repository: &Inside, settings: &BuildSettings, target: Target) -> Result<Declared, Failure> {
     let asked = Declared::from(settings);
     let at_top = gv_toml::read(repository, ".")?;
@@ -105,9 +107,10 @@ pub fn read(repository: &Inside, settings: &BuildSettings, target: Target) -> Re
         let text = repository.text(&join(folder, NETLIFY_TOML))?;
         Some(netlify::parse(&text, target))
     };
+    let readable = |folder: &str| netlify(folder)?.ok();
     // Only the files at the top of a repository can say where the project is.
     let named = asked.root_dir.clone().or_else(|| at_top.as_ref()?.root_dir.clone());
-    let named = named.or_else(|| netlify(".").filter(|_| speaks(settings, Dialect::Netlify))?.root_dir);
+    let named = named.or_else(|| readable(".").filter(|_| speaks(settings, Dialect::Netlify))?.root_dir);
     let root = named.as_ref().map_or(".", |dir| dir.value.as_str()).to_owned();
     let mut found = asked.or(Declared { root_dir: named, ..Declared::default() });
     let own = if root == "." { None } else { gv_toml::read(repository, &root)? };
@@ -119,12 +122,24 @@ pub fn read(repository: &Inside, settings: &BuildSettings, target: Target) -> Re
     let vercel = repository.text(&join(&root, VERCEL_JSON)).map(|text| vercel::parse(&text));
     let netlify = netlify(&root).or_else(|| {
         let names_it = |file: &Declared| file.root_dir.as_ref().is_some_and(|dir| dir.value.as_str() == root);
-        netlify(".").filter(names_it)
+        readable(".").filter(names_it).map(Ok)
     });
-    let others = [(vercel, Dialect::Vercel), (netlify, Dialect::Netlify)];
-    let mut others = others.into_iter().filter(|(_, dialect)| speaks(settings, *dialect));
+    let vercel = vercel.filter(|_| speaks(settings, Dialect::Vercel));
+    let netlify = netlify.filter(|_| speaks(settings, Dialect::Netlify));
     // Two hosts' settings are never mixed: each was written without the other in mind.
-    if let Some(file) = others.find_map(|(file, _)| file.filter(Declared::says_anything)) {
+    let other = match vercel {
+        Some(file) if file.says_anything() => Some(file),
+        // What nobody can read was to say something: to publish a repository as it lies there is none of it.
+        vercel => match netlify.transpose().map_err(invalid)? {
+            Some(file) if file.says_anything() => Some(file),
+            // Of files that say nothing which can be followed, what is wrong with them is told.
+            file => {
+                found.notes.extend(vercel.into_iter().chain(file).flat_map(|file| file.notes));
+                None
+            }
+        },
+    };
+    if let Some(file) = other {
         found = found.or(Declared { root_dir: None, ..file });
     }
     Ok(found)
@@ -137,6 +152,12 @@ fn speaks(settings: &BuildSettings, dialect: Dialect) -> bool {
 
 fn invalid(message: String) -> Failure {
     Failure::new(FailureCode::ConfigurationInvalid, message)
+}
+
+/// `:7`, of what begins at a span; nothing where nobody knows.
+fn line_of(text: &str, span: Option<Range<usize>>) -> String {
+    let line = span.map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
+    line.map(|line| format!(":{line}")).unwrap_or_default()
 }
 
 /// Variables that a file sets. Names that a shell cannot hold are told and left out.
@@ -156,6 +177,11 @@ fn environment(
         }
     }
     kept
+}
+
+/// A note that a value of another host's file is of a kind that it cannot have.
+fn wrong_kind(key: &str, wanted: &str, by: &'static str) -> String {
+    format!("Warning: {by}: {key} is not {wanted}: it is not followed.")
 }
 
 /// A value of another host's file, or a note that it is not followed.

@@ -67,6 +67,18 @@ fn a_netlify_toml_speaks_for_its_base_and_by_its_context() {
     let elsewhere = BuildSettings { root_dir: RelativeDir::parse("docs").ok(), ..Default::default() };
     let found = declared(&files, &elsewhere, PRODUCTION).unwrap();
     assert_eq!((found.root(), build_command(&found)), ("docs", None), "it is about another project");
+    let both = format!(
+        "{toml}[context.branch-deploy]\ncommand = \"branch\"\npublish = \"out\"\n[context.branch-deploy.environment]\nA = 3\nB = 3\n"
+    );
+    let files = [("netlify.toml", both.as_str()), ("web/index.html", "")];
+    let found = declared(&files, &BuildSettings::default(), Target::Preview).unwrap();
+    assert_eq!(
+        build_command(&found),
+        Some(("preview", "netlify.toml")),
+        "a preview is a deploy preview first"
+    );
+    assert_eq!(found.output_dir.unwrap().value.as_str(), "out");
+    assert_eq!((&*found.environment["A"].value, &*found.environment["B"].value), ("2", "3"));
 }
 
 #[test]
@@ -118,5 +130,30 @@ fn what_other_hosts_files_say_wrongly_is_told_and_left_out() {
     assert_eq!((&found.framework, build_command(&found)), (&None, None));
     assert_eq!(found.install_command.unwrap().value.as_str(), "");
     assert!(found.notes[0].contains("\"blitzjs\""), "{:?}", found.notes);
-    assert_eq!(build_command(&plain(&[("vercel.json", "{"), ("netlify.toml", "=")])), None);
+    for (file, text, key) in [
+        ("vercel.json", r#"{"buildCommand": 3}"#, "buildCommand"),
+        ("vercel.json", r#"{"framework": ["vite"], "installCommand": "x"}"#, "framework"),
+        ("netlify.toml", "[build]\ncommand = 3\n", "command"),
+        ("netlify.toml", "build = \"x\"\n", "build"),
+        ("netlify.toml", "[build]\ncommand = \"x\"\n[build.environment]\nA = [1]\n", "environment.A"),
+    ] {
+        let notes = plain(&[(file, text)]).notes;
+        assert!(
+            notes.iter().any(|note| note.contains(&format!("{file}: {key} is not a"))),
+            "{text}: {notes:?}"
+        );
+    }
+}
+
+#[test]
+fn a_netlify_toml_that_nobody_can_read_fails_where_it_would_have_counted() {
+    let broken = ("netlify.toml", "\n[build\ncommand = \"x\"\n");
+    let failure = declared(&[broken], &BuildSettings::default(), PRODUCTION).unwrap_err();
+    assert_eq!(failure.code, FailureCode::ConfigurationInvalid);
+    assert!(failure.message.starts_with("netlify.toml:2: "), "{}", failure.message);
+    assert_eq!(build_command(&plain(&[VERCEL, broken])), Some(("from vercel", "vercel.json")));
+    let settings = BuildSettings { routing: Some(Dialect::Vercel), ..Default::default() };
+    assert!(declared(&[broken], &settings, PRODUCTION).is_ok(), "the project speaks another language");
+    // Told when rules are read, which these are as well.
+    assert_eq!(build_command(&plain(&[("vercel.json", "{")])), None);
 }

@@ -2,7 +2,7 @@
 //! `framework` and `ignoreCommand` (vercel.com/docs/project-configuration). Its rules are
 //! `domain::routing::vercel_json`'s, which also says when it cannot be read.
 
-use super::{Declared, Said, lenient};
+use super::{Declared, Said, lenient, wrong_kind};
 use crate::domain::routing::sources::VERCEL_JSON;
 use crate::domain::settings::{CommandLine, RelativeDir};
 use crate::worker::presets::presets;
@@ -13,6 +13,11 @@ pub(super) fn parse(text: &str) -> Declared {
     let Ok(document) = serde_json::from_str::<Value>(text) else { return Declared::default() };
     let mut notes = Vec::new();
     // Null is what "as recognised" is called there.
+    for key in ["installCommand", "buildCommand", "ignoreCommand", "outputDirectory", "framework"] {
+        if !matches!(document.get(key), None | Some(Value::Null | Value::String(_))) {
+            notes.push(wrong_kind(key, "a text", VERCEL_JSON));
+        }
+    }
     let mut command =
         |key: &str| lenient(document[key].as_str(), key, VERCEL_JSON, CommandLine::parse, &mut notes);
     let (install_command, build_command, ignore_command) =

@@ -3,6 +3,8 @@
 
 mod workspace;
 
+pub use workspace::has_members;
+
 use crate::worker::inside::{Inside, join, upwards};
 use crate::worker::presets::presets;
 use serde::Deserialize;
@@ -44,6 +46,25 @@ impl PackageJson {
     pub fn script(&self, name: &str) -> Option<&str> {
         let script = self.scripts.get(name)?.as_str()?;
         (!script.trim().is_empty()).then_some(script)
+    }
+
+    /// Whether something of the project's own runs whenever its packages are installed (docs.npmjs.com, "Scripts";
+    /// pnpm.io, "Scripts").
+    pub fn has_install_script(&self) -> bool {
+        const RUN: [&str; 11] = [
+            "preinstall",
+            "install",
+            "postinstall",
+            "prepublish",
+            "preprepare",
+            "prepare",
+            "postprepare",
+            "predependencies",
+            "dependencies",
+            "postdependencies",
+            "pnpm:devPreinstall",
+        ];
+        RUN.iter().any(|name| self.script(name).is_some())
     }
 
     pub fn has_dependencies(&self) -> bool {
@@ -193,6 +214,26 @@ impl PackageManager {
         // Named apart from the command, so that scripts which call the program find it as well.
         Some(format!("npx --yes --package={package}@{version} -- {}", self.tool.program()))
     }
+}
+
+/// What is said where the nearest `packageManager` cannot be followed, and another one is taken.
+pub fn warning(repository: &Inside, folder: &str) -> Option<String> {
+    let wanted = upwards(folder).find_map(|at| {
+        let package = PackageJson::read(repository, at).ok().flatten()?;
+        let followed =
+            package.package_manager().is_some_and(|(name, version)| tool_named(name, version).is_some());
+        match package.package_manager {
+            Value::Null => None,
+            Value::String(text) => Some((text, followed)),
+            other => Some((other.to_string(), false)),
+        }
+    });
+    let (text, _) = wanted.filter(|(_, followed)| !followed)?;
+    let shown: String = text.chars().filter(|c| !c.is_control()).take(50).collect();
+    Some(format!(
+        "Warning: packageManager is {shown:?}, which is not followed: it can name npm, pnpm, yarn or bun with an exact \
+         version (\"pnpm@10.0.0\")."
+    ))
 }
 
 /// Which package manager a project wants: by `packageManager`, else by the nearest lockfile on the

@@ -2,6 +2,23 @@
 
 use super::*;
 
+#[test]
+fn a_package_manager_that_cannot_be_followed_is_told() {
+    let warned = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let package = format!(r#"{{"packageManager": {text}}}"#);
+        std::fs::write(folder.path().join("package.json"), package).unwrap();
+        warning(&Inside::open(folder.path()).unwrap(), ".")
+    };
+    for text in [r#""pnpm""#, r#""pnpm@^9""#, r#""vlt@1.0.0""#, r#""pnpm@latest""#, "3"] {
+        let told = warned(text).unwrap_or_else(|| panic!("{text} is not told"));
+        assert!(told.contains(text.trim_matches('"')), "{told}");
+    }
+    for text in [r#""pnpm@9.1.0+sha512.abc""#, r#""yarn@4.1.0""#, r#""bun@1.2.0""#, "null"] {
+        assert_eq!(warned(text), None, "{text}");
+    }
+}
+
 fn chosen(files: &[(&str, &str)], folder: &str) -> PackageManager {
     let repository = tempfile::tempdir().unwrap();
     for (path, text) in files {

@@ -27,6 +27,13 @@ pub(super) fn leaves_out(repository: &Inside, at: &str, folder: &str) -> bool {
     }
 }
 
+/// Whether packages of other folders are installed with those of `folder`.
+pub fn has_members(repository: &Inside, folder: &str) -> bool {
+    let package = PackageJson::read(repository, folder).ok().flatten();
+    package.is_some_and(|package| package.workspaces().is_some())
+        || patterns(repository, folder).is_some_and(|patterns| !patterns.is_empty())
+}
+
 /// The patterns of a workspace's folders; `None`: there is no workspace here.
 fn patterns(repository: &Inside, at: &str) -> Option<Vec<String>> {
     match repository.text(&join(at, PNPM)) {

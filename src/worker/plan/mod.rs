@@ -217,6 +217,7 @@ impl Planner<'_> {
             }
         }
         if let Some(manager) = manager.filter(|_| !commands.is_empty()) {
+            self.notes.extend(package::warning(self.repository, &self.root));
             let program = manager.tool.program();
             self.notes.push(format!("Packages by {program} {}: {}.", manager.version(), manager.because));
         }

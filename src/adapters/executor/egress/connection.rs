@@ -73,7 +73,7 @@ async fn refuse(build: &mut (impl AsyncWrite + Unpin), status: u16, refused: &Re
     };
     let body = format!("gv: {sentence}{hint}\n");
     let answer = format!(
-        "HTTP/1.1 {status} gv: {sentence}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status} gv: {sentence}{hint}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
     let _ = timeout(HEAD, build.write_all(answer.as_bytes())).await;

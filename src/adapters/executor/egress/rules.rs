@@ -56,7 +56,9 @@ impl Rules {
     /// Opens the way of a plain request, which only what is listed is sent.
     pub(super) async fn plain(&self, url: &Url) -> Result<TcpStream, Refused> {
         if !self.is_allowed(url) {
-            let sentence = format!("plain http to {url} is not passed on: use https", url = shown(url));
+            // Where https would be refused as well, it is no advice.
+            let advice = if may_be_public(url) { ": use https" } else { ", and it has no public address" };
+            let sentence = format!("plain http to {} is not passed on{advice}", shown(url));
             return Err(refused("plain", sentence));
         }
         dial(url, lookup(url).await?).await
@@ -100,6 +102,16 @@ async fn dial(url: &Url, addresses: Vec<SocketAddr>) -> Result<TcpStream, Refuse
         }
     }
     Err(refused("unreachable", format!("{} does not answer", shown(url))))
+}
+
+/// As far as that can be told without looking it up.
+fn may_be_public(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => is_public(address.into()),
+        Some(url::Host::Ipv6(address)) => is_public(address.into()),
+        Some(url::Host::Domain(name)) => !is_local_name(name),
+        None => false,
+    }
 }
 
 fn shown(url: &Url) -> String {
@@ -161,7 +173,10 @@ mod tests {
             assert!(["malformed", "lookup"].contains(&reason), "{host}: {reason}");
         }
         let url = Url::parse("http://1.1.1.1/x").unwrap();
-        assert_eq!(rules(&[]).plain(&url).await.unwrap_err().reason, "plain");
+        let refused = rules(&[]).plain(&url).await.unwrap_err();
+        assert!(refused.reason == "plain" && refused.sentence.ends_with("use https"), "{refused:?}");
+        let private = rules(&[]).plain(&Url::parse("http://10.0.0.3:4873/x").unwrap()).await.unwrap_err();
+        assert!(private.reason == "plain" && !private.sentence.contains("use https"), "{private:?}");
     }
 
     #[tokio::test]

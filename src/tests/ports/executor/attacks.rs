@@ -3,13 +3,14 @@
 //! not. An attack prints `GOT` where it gets what it is after, and `tried` at its end.
 
 use super::bench::{Bench, DAEMONS, PATIENCE};
-use crate::support::sandbox::{Mode, is_root};
+use crate::support::sandbox::{BUILD_USER, Mode, is_root};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -48,6 +49,15 @@ struct Victim(Child);
 impl Victim {
     fn new() -> Self {
         Self(Command::new("sleep").arg("600").stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    /// One of the user that builds have: of a worker that is not root, that is its own.
+    fn of_builds() -> Self {
+        let mut sleep = Command::new("sleep");
+        if is_root() {
+            sleep.uid(BUILD_USER).gid(BUILD_USER);
+        }
+        Self(sleep.arg("600").stdout(Stdio::null()).spawn().unwrap())
     }
 
     fn is_alive(&mut self) -> bool {
@@ -117,6 +127,47 @@ async fn signals_the_workers_processes(mode: Mode) {
     held(&bench, &script(&victim)).await;
     std::thread::sleep(Duration::from_millis(100));
     assert!(victim.is_alive(), "a build of {mode:?} killed a process of the worker's");
+}
+
+async fn changes_limits_and_priorities_of_the_workers_processes(mode: Mode) {
+    let script = |victim: &Victim| {
+        let pid = victim.0.id();
+        format!(
+            "prlimit --pid {pid} --cpu=1000:1000; renice -n 10 -p {pid}; chrt -b -p 0 {pid}; ionice -c3 -p {pid}; \
+             taskset -p 1 {pid}; echo tried"
+        )
+    };
+    let ask = |program: &str, args: &[&str]| {
+        let answer = Command::new(program).args(args).output().unwrap();
+        String::from_utf8(answer.stdout).unwrap()
+    };
+    let state = |victim: &Victim| {
+        let pid = victim.0.id().to_string();
+        [
+            ask("prlimit", &["--pid", &pid, "--cpu", "--noheadings"]),
+            ask("ps", &["-o", "nice=", "-p", &pid]),
+            ask("chrt", &["-p", &pid]),
+            ask("ionice", &["-p", &pid]),
+            ask("taskset", &["-p", &pid]),
+        ]
+    };
+    let bench = Bench::of(mode);
+    let victim = Victim::of_builds();
+    let before = state(&victim);
+    bare(&bench, &script(&victim));
+    let changed = before.iter().zip(state(&victim)).filter(|(before, after)| *before != after).count();
+    // A machine may have one processor.
+    assert!(changed >= 4, "the attack does not work bare: {before:?} {:?}", state(&victim));
+    let victim = Victim::of_builds();
+    let before = state(&victim);
+    // And of all of its user at once, which would be the bare test itself.
+    let users = "python3 -c 'import os; os.setpriority(os.PRIO_USER, 0, 5)'";
+    let said = held(&bench, &format!("{users}\n{}", script(&victim))).await;
+    assert!(said.contains("tried"), "{said}");
+    assert_eq!(state(&victim), before, "{mode:?}: {said}");
+    // What is its own stays its own.
+    let own = "ulimit -t 1000 && nice -n 5 true && taskset 1 true && chrt -b 0 true && ionice -c3 true && echo fine";
+    assert!(held(&bench, own).await.contains("fine"), "{mode:?}");
 }
 
 async fn reads_files_beside_its_folder(mode: Mode) {
@@ -214,6 +265,25 @@ async fn connects_to_loopback_and_private_networks(mode: Mode) {
         ))
     })
     .await;
+    // TCP Fast Open: the first data opens the connection, by each of the calls that send. Where the machine does
+    // not do it, nothing works bare.
+    let fast_open = |flags: &str| {
+        python(&format!(
+            "import ctypes, socket, struct\nlibc = ctypes.CDLL(None, use_errno=True)\nport = {port}\n\
+             name = struct.pack('=H', 2) + struct.pack('!H', port) + bytes([127, 0, 0, 1]) + bytes(8)\n\
+             class V(ctypes.Structure): _fields_ = [('base', ctypes.c_char_p), ('len', ctypes.c_size_t)]\n\
+             class M(ctypes.Structure): _fields_ = [('name', ctypes.c_char_p), ('namelen', ctypes.c_uint), ('iov', ctypes.c_void_p), \
+             ('iovlen', ctypes.c_size_t), ('control', ctypes.c_void_p), ('controllen', ctypes.c_size_t), ('flags', ctypes.c_int), ('len', ctypes.c_uint)]\n\
+             v = V(b'x', 1); m = M(name, 16, ctypes.addressof(v), 1)\n\
+             def sendto(s): libc.sendto(s.fileno(), b'x', 1, {flags}, name, 16)\n\
+             def sendmsg(s): libc.sendmsg(s.fileno(), ctypes.byref(m), {flags})\n\
+             def sendmmsg(s): libc.sendmmsg(s.fileno(), ctypes.byref(m), 1, {flags})\n\
+             for send in (sendto, sendmsg, sendmmsg):\n try:\n  s = socket.socket(); s.settimeout(5); send(s); print(s.recv(9).decode())\n \
+             except Exception as e: print(e)"
+        ))
+    };
+    is_stopped(mode, "TCP Fast Open to loopback", |_| fast_open("0x20000000")).await;
+    is_stopped(mode, "TCP Fast Open with other flags", |_| fast_open("0x20004000")).await;
     // Nobody need be there: a connection is not even begun. EACCES and ENETUNREACH, at once.
     let bench = Bench::online(mode, &[]);
     let said = held(
@@ -334,6 +404,31 @@ async fn traces_and_kills_its_guard(mode: Mode) {
     bench.assert_all_dead();
 }
 
+async fn keeps_memory_that_is_no_process_s(mode: Mode) {
+    is_stopped(mode, "a file in memory", |_| {
+        python(
+            "import os\ntry:\n f = os.memfd_create('x'); os.write(f, b'x' * 1000); print('GOT')\n\
+             except OSError as e: print(e)",
+        )
+    })
+    .await;
+    // Each is removed again: bare, they would stay.
+    for (made, removed) in [
+        ("shmget(0, 1 << 20, 0o1600)", "shmctl(made, 0, None)"),
+        ("msgget(0, 0o1600)", "msgctl(made, 0, None)"),
+        ("semget(0, 100, 0o1600)", "semctl(made, 0, 0)"),
+        ("mq_open(b'/gv-attack', 0o102, 0o600, None)", "mq_unlink(b'/gv-attack')"),
+    ] {
+        is_stopped(mode, made, |_| {
+            python(&format!(
+                "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nmade = libc.{made}\n\
+                 if made >= 0: libc.{removed}; print('GOT')\nelse: print(ctypes.get_errno())"
+            ))
+        })
+        .await;
+    }
+}
+
 async fn leaves_daemons_behind(mode: Mode) {
     let bench = Bench::of(mode);
     bare(&bench, &format!("({DAEMONS}) >/dev/null 2>&1"));
@@ -374,6 +469,7 @@ attacks! {
     reads_the_workers_environment
     reads_the_workers_memory
     signals_the_workers_processes
+    changes_limits_and_priorities_of_the_workers_processes
     reads_files_beside_its_folder
     writes_outside_of_its_folder
     changes_what_it_may_only_read
@@ -383,5 +479,6 @@ attacks! {
     speaks_to_unix_sockets
     makes_namespaces_of_its_own
     traces_and_kills_its_guard
+    keeps_memory_that_is_no_process_s
     leaves_daemons_behind
 }

@@ -86,6 +86,50 @@ async fn processor_time_counts_over_all_processes_the_dead_too() {
 }
 
 #[tokio::test]
+async fn processor_time_counts_where_nobody_reaps_the_dead() {
+    ends_for(Limit::Cpu, |bench| {
+        let program = "import os, signal, time\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nwhile True:\n \
+                       if os.fork() == 0:\n  while time.process_time() < 0.5: pass\n  os._exit(0)\n \
+                       time.sleep(0.6)";
+        let mut job = bench.job(&["/usr/bin/python3", "-c", program]);
+        job.limits.cpu = Duration::from_secs(2);
+        job
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn files_that_are_open_and_have_no_name_count() {
+    let program = |files: u32, each: &str| {
+        format!(
+            "import os, time\nopen_ = []\nfor i in range({files}):\n f = open('file', 'wb'); os.unlink('file')\n \
+             f.write({each}); f.flush(); open_.append(f)\ntime.sleep(60)"
+        )
+    };
+    ends_for(Limit::DiskBytes, |bench| {
+        let mut job = bench.job(&["/usr/bin/python3", "-c", &program(3, "bytes(10 << 20)")]);
+        job.limits.disk_bytes = 20 << 20;
+        job
+    })
+    .await;
+    ends_for(Limit::DiskFiles, |bench| {
+        let mut job = bench.job(&["/usr/bin/python3", "-c", &program(300, "b'x'")]);
+        job.limits.disk_files = 200;
+        job
+    })
+    .await;
+    for mode in MODES {
+        let bench = Bench::of(mode);
+        // As many descriptors of the same file as processes inherit.
+        let fewer = program(1, "bytes(10 << 20)")
+            .replace("time.sleep(60)", "[os.fork() for _ in range(3)]; time.sleep(1)");
+        let mut job = bench.job(&["/usr/bin/python3", "-c", &fewer]);
+        job.limits.disk_bytes = 20 << 20;
+        assert_eq!(bench.run(job).await.0.unwrap(), Exit::Code(0), "{mode:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_disk_counts_in_bytes_and_files_also_behind_closed_folders() {
     ends_for(Limit::DiskBytes, |bench| {
         let mut job = bench.script(
