@@ -39,6 +39,9 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let settings = Settings { routing: args.routing, spa: None };
     let files = RuleFiles::of_project(&project, ".");
     let named = args.output.clone().or_else(|| files.publish(settings));
+    if let Some(output) = args.output.as_ref().filter(|output| !project.is_folder(output.as_str())) {
+        anyhow::bail!("{output} is no folder in {}", args.dir.display());
+    }
     let folder = named.map_or_else(|| usual(&project), |folder| folder.to_string());
     let (dialect, notes) = match files.with_published(&project, &folder).compile(settings) {
         Ok(compiled) => (Some(compiled.rules.dialect), compiled.notes),

@@ -23,7 +23,8 @@ impl<'a> Node<'a> {
                 let message =
                     message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
                 let number = |count: usize| u32::try_from(count).ok();
-                let (line, column) = (number(error.line()), number(error.column()));
+                // What ends before it begins is told to be in no column.
+                let (line, column) = (number(error.line().max(1)), number(error.column().max(1)));
                 Err(refused(line, column, format!("is not valid JSON: {message}")))
             }
         }

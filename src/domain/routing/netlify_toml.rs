@@ -7,31 +7,19 @@ use crate::domain::routing::dialect::Dialect;
 use crate::domain::routing::headers::{self, name_of, value_of};
 use crate::domain::routing::redirects::{self, Written, make};
 use crate::domain::routing::rules::{Edit, HeaderRule, Place, Rule};
-use crate::domain::routing::sources::{Lines, NETLIFY_TOML, Note, position, tell};
+use crate::domain::routing::sources::{Lines, NETLIFY_TOML, Note, position, shown, tell};
 use crate::domain::routing::target::{Syntax, Template};
 use crate::domain::settings::RelativeDir;
 use crate::domain::text::Invalid;
-use serde::Deserialize;
-use toml::{Spanned, Table, Value};
+use std::borrow::Cow;
+use toml::de::{DeString, DeTable, DeValue};
+use toml::{Spanned, Table};
 
 /// Fields of a redirect that are read, or that mean nothing without a proxy.
 const REDIRECT_KEYS: [&str; 7] = ["from", "to", "status", "force", "query", "conditions", "headers"];
 
-#[derive(Deserialize)]
-struct Document {
-    #[serde(default)]
-    redirects: Vec<Spanned<Value>>,
-    #[serde(default)]
-    headers: Vec<Spanned<Value>>,
-    #[serde(default)]
-    edge_functions: Option<Value>,
-    #[serde(default)]
-    plugins: Option<Value>,
-    #[serde(default)]
-    functions: Option<Value>,
-    #[serde(default)]
-    context: Option<Value>,
-}
+/// What needs more than files.
+const UNSUPPORTED: [&str; 4] = ["edge_functions", "functions", "plugins", "context"];
 
 /// `[build] publish`: the folder of the site, as it was written.
 pub fn publish(text: &str) -> Option<String> {
@@ -56,47 +44,40 @@ pub fn parse(
     headers: &mut headers::Collected,
     notes: &mut Vec<Note>,
 ) {
-    let document: Document = match toml::from_str(text) {
-        Ok(document) => document,
+    let document = match DeTable::parse(text) {
+        Ok(document) => document.into_inner(),
         Err(error) => return notes.push(unreadable(text, &error)),
     };
-    let lines = Lines::of(text);
-    let place = |entry: &Spanned<Value>| Place {
-        file: NETLIFY_TOML.to_owned(),
-        line: lines.line(entry.span().start),
-    };
-    for entry in &document.redirects {
-        let place = place(entry);
+    let mut told = Told { lines: Lines::of(text), notes };
+    for entry in told.entries(&document, "redirects") {
         if redirects.is_full() {
-            refuse(notes, &place, &Invalid::new("and those after it are over the limit, too"));
+            told.refuse(entry.span().start, &over_the_limit());
             break;
         }
-        match redirect(entry.get_ref(), place.clone(), notes) {
-            Ok(rule) => redirects.push(rule, notes),
-            Err(why) => refuse(notes, &place, &why),
+        match redirect(entry, &mut told) {
+            Ok(rule) => redirects.push(rule, told.notes),
+            Err(wrong) => told.refuse(wrong.at.unwrap_or(entry.span().start), &wrong.why),
         }
     }
-    for entry in &document.headers {
-        let place = place(entry);
+    for entry in told.entries(&document, "headers") {
         if headers.is_full() {
-            refuse(notes, &place, &Invalid::new("and those after it are over the limit, too"));
+            told.refuse(entry.span().start, &over_the_limit());
             break;
         }
-        match header(entry.get_ref(), &place, notes) {
-            Ok(rule) => headers.push(rule, notes),
-            Err(why) => refuse(notes, &place, &why),
+        match header(entry, &mut told) {
+            Ok(rule) => headers.push(rule, told.notes),
+            Err(wrong) => told.refuse(wrong.at.unwrap_or(entry.span().start), &wrong.why),
         }
     }
-    for (name, value) in [
-        ("edge_functions", document.edge_functions),
-        ("functions", document.functions),
-        ("plugins", document.plugins),
-        ("context", document.context),
-    ] {
-        if value.is_some() {
-            notes.push(Note::warning(NETLIFY_TOML, None, format!("{name} is not supported: ignored")));
+    for name in UNSUPPORTED {
+        if document.get(name).is_some() {
+            told.notes.push(Note::warning(NETLIFY_TOML, None, format!("{name} is not supported: ignored")));
         }
     }
+}
+
+fn over_the_limit() -> Invalid {
+    Invalid::new("and those after it are over the limit, too")
 }
 
 fn unreadable(text: &str, error: &toml::de::Error) -> Note {
@@ -106,28 +87,86 @@ fn unreadable(text: &str, error: &toml::de::Error) -> Note {
     Note { column: at.map(|(_, column)| column), ..note }
 }
 
-fn refuse(notes: &mut Vec<Note>, place: &Place, why: &Invalid) {
-    tell(notes, Note::warning(&place.file, Some(place.line), format!("{why}: this rule is ignored")));
+/// The notes of this file, each at its line.
+struct Told<'n> {
+    lines: Lines,
+    notes: &'n mut Vec<Note>,
 }
 
-fn redirect(entry: &Value, place: Place, notes: &mut Vec<Note>) -> Result<Rule, Invalid> {
-    let table = entry.as_table().ok_or_else(|| Invalid::new("is no table"))?;
-    let known = |key: &String| REDIRECT_KEYS.contains(&key.as_str());
-    for key in table.keys().filter(|key| !known(key) || *key == "headers") {
-        let why = if key == "headers" { "is for proxies, which gv is not" } else { "is not supported" };
-        tell(notes, Note::warning(&place.file, Some(place.line), format!("{key} {why}: ignored")));
+impl Told<'_> {
+    fn place(&self, offset: usize) -> Place {
+        Place { file: NETLIFY_TOML.to_owned(), line: self.lines.line(offset) }
+    }
+
+    fn warn(&mut self, offset: usize, message: String) {
+        tell(self.notes, Note::warning(NETLIFY_TOML, Some(self.lines.line(offset)), message));
+    }
+
+    fn refuse(&mut self, offset: usize, why: &Invalid) {
+        self.warn(offset, format!("{why}: this rule is ignored"));
+    }
+
+    /// The tables of a name, or none where it is something else.
+    fn entries<'d, 't>(&mut self, document: &'d DeTable<'t>, name: &str) -> &'d [Spanned<DeValue<'t>>] {
+        let Some(value) = document.get(name) else { return &[] };
+        match value.get_ref().as_array() {
+            Some(array) => array,
+            None => {
+                self.warn(value.span().start, format!("{name} is no array of tables: ignored"));
+                &[]
+            }
+        }
+    }
+}
+
+/// What is wrong with a rule, and where; `None`: with the whole of it.
+struct Wrong {
+    at: Option<usize>,
+    why: Invalid,
+}
+
+impl From<Invalid> for Wrong {
+    fn from(why: Invalid) -> Self {
+        Self { at: None, why }
+    }
+}
+
+/// Says of a field what is wrong with it.
+fn wrong(field: &Spanned<DeValue<'_>>, why: impl Into<Cow<'static, str>>) -> Wrong {
+    Wrong { at: Some(field.span().start), why: Invalid::new(why) }
+}
+
+fn table_of<'v, 't>(entry: &'v Spanned<DeValue<'t>>) -> Result<&'v DeTable<'t>, Invalid> {
+    entry.get_ref().as_table().ok_or_else(|| Invalid::new("is no table"))
+}
+
+fn redirect(entry: &Spanned<DeValue<'_>>, told: &mut Told<'_>) -> Result<Rule, Wrong> {
+    let table = table_of(entry)?;
+    for key in table.keys() {
+        let name = key.get_ref().as_ref();
+        let why = match name {
+            "headers" => "is for proxies, which gv is not",
+            known if REDIRECT_KEYS.contains(&known) => continue,
+            _ => "is not supported",
+        };
+        told.warn(key.span().start, format!("{} {why}: ignored", shown(name)));
     }
     let status = match table.get("status") {
         None => None,
-        Some(Value::Integer(number)) => {
-            Some(u16::try_from(*number).map_err(|_| Invalid::new("has a status that none can have"))?)
-        }
-        Some(_) => return Err(Invalid::new("has a status that is no number")),
+        Some(field) => match field.get_ref() {
+            DeValue::Integer(number) => {
+                let number = u16::from_str_radix(number.as_str(), number.radix()).ok();
+                Some(number.ok_or_else(|| wrong(field, "has a status that none can have"))?)
+            }
+            _ => return Err(wrong(field, "has a status that is no number")),
+        },
     };
     let forced = match table.get("force") {
         None => false,
-        Some(Value::Boolean(force)) => *force,
-        Some(_) => return Err(Invalid::new("has a force that is neither true nor false")),
+        Some(field) => {
+            let force = field.get_ref().as_bool();
+            force.ok_or_else(|| wrong(field, "has a force that is neither true nor false"))?
+        }
     };
     let written = Written {
         from: text_of(table, "from")?.ok_or_else(|| Invalid::new("has no from"))?,
@@ -137,63 +176,60 @@ fn redirect(entry: &Value, place: Place, notes: &mut Vec<Note>) -> Result<Rule, 
         forced,
         conditions: conditions(table)?,
     };
-    make(&written, Dialect::Netlify, place)
+    Ok(make(&written, Dialect::Netlify, told.place(entry.span().start))?)
 }
 
-fn text_of<'t>(table: &'t Table, key: &str) -> Result<Option<&'t str>, Invalid> {
-    match table.get(key) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Invalid::new(format!("has a {key} that is no text"))),
-    }
+fn text_of<'v>(table: &'v DeTable<'_>, key: &str) -> Result<Option<&'v str>, Wrong> {
+    let Some(field) = table.get(key) else { return Ok(None) };
+    field.get_ref().as_str().map(Some).ok_or_else(|| wrong(field, format!("has a {key} that is no text")))
 }
 
-fn query(table: &Table) -> Result<Vec<(String, String)>, Invalid> {
+fn query(table: &DeTable<'_>) -> Result<Vec<(String, String)>, Wrong> {
     let Some(query) = table.get("query") else { return Ok(Vec::new()) };
-    let pairs = query.as_table().ok_or_else(|| Invalid::new("has a query that is no table"))?;
-    let pair = |(name, value): (&String, &Value)| {
-        let value = value.as_str().ok_or_else(|| Invalid::new("has a query whose values are no texts"))?;
-        Ok((name.clone(), value.to_owned()))
+    let pairs = query.get_ref().as_table().ok_or_else(|| wrong(query, "has a query that is no table"))?;
+    let pair = |(name, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+        let text = value.get_ref().as_str();
+        let text = text.ok_or_else(|| wrong(value, "has a query whose values are no texts"))?;
+        Ok((name.get_ref().to_string(), text.to_owned()))
     };
     pairs.iter().map(pair).collect()
 }
 
-fn conditions(table: &Table) -> Result<Vec<(String, Vec<String>)>, Invalid> {
+fn conditions(table: &DeTable<'_>) -> Result<Vec<(String, Vec<String>)>, Wrong> {
     let Some(conditions) = table.get("conditions") else { return Ok(Vec::new()) };
-    let pairs = conditions.as_table().ok_or_else(|| Invalid::new("has conditions that are no table"))?;
-    pairs.iter().map(|(name, value)| Ok((name.clone(), list(value)?))).collect()
+    let pairs = conditions.get_ref().as_table();
+    let pairs = pairs.ok_or_else(|| wrong(conditions, "has conditions that are no table"))?;
+    pairs.iter().map(|(name, value)| Ok((name.get_ref().to_string(), list(value)?))).collect()
 }
 
 /// Texts in an array, or between commas.
-fn list(value: &Value) -> Result<Vec<String>, Invalid> {
-    let no_text = || Invalid::new("has a list of what are no texts");
-    match value {
-        Value::String(text) => Ok(text.split(',').map(|one| one.trim().to_owned()).collect()),
-        Value::Array(array) => {
-            array.iter().map(|one| one.as_str().map(str::to_owned).ok_or_else(no_text)).collect()
+fn list(value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Wrong> {
+    let no_text = || wrong(value, "has a list of what are no texts");
+    match value.get_ref() {
+        DeValue::String(text) => Ok(text.split(',').map(|one| one.trim().to_owned()).collect()),
+        DeValue::Array(array) => {
+            array.iter().map(|one| one.get_ref().as_str().map(str::to_owned).ok_or_else(no_text)).collect()
         }
         _ => Err(no_text()),
     }
 }
 
-fn header(entry: &Value, place: &Place, notes: &mut Vec<Note>) -> Result<HeaderRule, Invalid> {
-    let table = entry.as_table().ok_or_else(|| Invalid::new("is no table"))?;
+fn header(entry: &Spanned<DeValue<'_>>, told: &mut Told<'_>) -> Result<HeaderRule, Wrong> {
+    let table = table_of(entry)?;
     let source = text_of(table, "for")?.ok_or_else(|| Invalid::new("has no for"))?;
-    let mut rule = headers::rule(source, Dialect::Netlify, place.clone())?;
-    let values = table.get("values").and_then(Value::as_table);
+    let mut rule = headers::rule(source, Dialect::Netlify, told.place(entry.span().start))?;
+    let values = table.get("values").and_then(|values| values.get_ref().as_table());
     for (name, value) in values.ok_or_else(|| Invalid::new("has no values"))? {
-        match edits(name, value) {
+        match edits(name.get_ref(), value.get_ref()) {
             Ok(edits) => rule.edits.extend(edits),
-            Err(why) => {
-                tell(notes, Note::warning(&place.file, Some(place.line), format!("{name}: {why}: ignored")));
-            }
+            Err(why) => told.warn(name.span().start, format!("{}: {why}: ignored", shown(name.get_ref()))),
         }
     }
     Ok(rule)
 }
 
 /// Arrays, and lists over several lines, are one list; cookies stay apart.
-fn edits(name: &str, value: &Value) -> Result<Vec<Edit>, Invalid> {
+fn edits(name: &str, value: &DeValue<'_>) -> Result<Vec<Edit>, Invalid> {
     let name = name_of(name)?;
     let no_text = || Invalid::new("has a value that is no text");
     let one_line = |text: &str| {
@@ -201,9 +237,10 @@ fn edits(name: &str, value: &Value) -> Result<Vec<Edit>, Invalid> {
         lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
     };
     let values: Vec<String> = match value {
-        Value::String(text) => vec![one_line(text)],
-        Value::Array(array) => {
-            let texts: Option<Vec<String>> = array.iter().map(|one| one.as_str().map(one_line)).collect();
+        DeValue::String(text) => vec![one_line(text)],
+        DeValue::Array(array) => {
+            let texts: Option<Vec<String>> =
+                array.iter().map(|one| one.get_ref().as_str().map(one_line)).collect();
             let texts = texts.ok_or_else(no_text)?;
             if name == "set-cookie" { texts } else { vec![texts.join(", ")] }
         }

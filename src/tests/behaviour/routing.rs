@@ -234,6 +234,9 @@ fn a_folder_is_checked_without_deploying_it() {
         said.contains("Routing as plain") && said.contains("Warning: _redirects:2: has no target"),
         "{said}"
     );
+    let output = command().arg("check").arg(folder.path()).args(["--output", "nope"]).output().unwrap();
+    let why = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && why.contains("nope is no folder in "), "{why}");
     write("vercel.json", "{\"cleanUrls\": 1}");
     let (code, said) = check(&[]);
     assert_eq!(code, 1);

@@ -261,6 +261,6 @@ values = {A = "b"}
             "x-frame-options=DENY",
         ]
     );
-    assert!(site.warned("netlify.toml:2: X-Number"), "{:?}", site.warnings());
+    assert!(site.warned("netlify.toml:12: X-Number"), "{:?}", site.warnings());
     assert!(site.warned("netlify.toml:13: has no for"), "{:?}", site.warnings());
 }

@@ -306,6 +306,36 @@ fn a_redirect_to_what_its_own_placeholders_stand_for_leads_in_circles() {
 }
 
 #[test]
+fn what_is_wrong_in_netlify_toml_is_told_at_its_own_line() {
+    for (toml, warning) in [
+        ("[[redirects]]\nfrom = \"/a\"\nto = \"/b\"\nstatus = \"x\"\n", "4: has a status that is no number"),
+        ("[[redirects]]\nfrom = \"/a\"\nstatus = 70000\nto = \"/b\"\n", "3: has a status that none"),
+        ("[[redirects]]\nfrom = \"/a\"\nto = 5\n", "3: has a to that is no text"),
+        ("[[redirects]]\nfrom = \"/a\"\nto = \"/b\"\n\nforce = 1\n", "5: has a force"),
+        (
+            "[[redirects]]\nfrom = \"/a\"\nto = \"/b\"\n[redirects.query]\nid = 5\n",
+            "5: has a query whose values",
+        ),
+        ("\n[[redirects]]\nto = \"/b\"\n", "2: has no from"),
+        ("redirects = 5\n", "1: redirects is no array of tables"),
+        ("x = 1\nredirects = [5]\n", "2: is no table"),
+        (
+            "[[headers]]\nfor = \"/*\"\n[headers.values]\nX-A = \"b\"\nServer = \"c\"\n",
+            "5: Server: sets server",
+        ),
+    ] {
+        let site = Site::netlify(&[], toml);
+        let warnings = site.warnings();
+        assert!(
+            warnings.len() == 1 && site.warned(&format!("netlify.toml:{warning}")),
+            "{toml}: {warnings:?}"
+        );
+    }
+    let site = Site::netlify(&[], "[[redirects]]\nfrom = \"/a\"\nto = \"/b\"\nstatus = 0x12e\n");
+    site.check(&[("/a", "302 /b")]);
+}
+
+#[test]
 fn a_placeholder_that_netlify_reads_as_text_is_told() {
     for line in ["/k/:a.html /x", "/dash/:a-b /x", "/:ok/:a.html /x/:ok"] {
         let site = Site::redirects(Netlify, &[], line);
@@ -387,10 +417,10 @@ to = "/toml"
     assert_eq!(site.ask_with("/l", &["accept-language: de", "cookie: b=1"]), "301 /de");
     for warning in [
         "netlify.toml:25: shows another site's content",
-        "netlify.toml:25: headers is for proxies",
+        "netlify.toml:29: headers is for proxies",
         "netlify.toml:31: is for /.netlify",
         "netlify.toml:35: has no from",
-        "netlify.toml:38: signed is not supported",
+        "netlify.toml:41: signed is not supported",
         "netlify.toml:43: stands twice",
     ] {
         assert!(site.warned(warning), "{warning}: {:#?}", site.warnings());

@@ -328,7 +328,7 @@ fn answers_that_depend_on_fields_say_so() {
 #[test]
 fn an_invalid_file_is_refused_with_its_position() {
     for (json, expected) in [
-        ("", "vercel.json:1:0: is not valid JSON"),
+        ("", "vercel.json:1:1: is not valid JSON"),
         ("[]", "vercel.json:1:1: vercel.json must be an object"),
         ("{\"cleanUrls\": 1}", "vercel.json:1:15: cleanUrls must be true or false"),
         ("{\n\"redirects\": {}}", "vercel.json:2:14: redirects must be an array"),
