@@ -17,6 +17,8 @@ if [ ! -e $kept ]; then
     echo "signing=gvk1.$(base64url 6).$(base64url 32)"
     echo "sealing=gvs1.$(base64url 6).$(base64url 32)"
   } >$kept.new
+  # Nothing begins with half a secret.
+  if grep -qE '=$|\.(\.|$)' $kept.new; then echo "there is no randomness to make secrets of" >&2; exit 1; fi
   mv $kept.new $kept
 fi
 . $kept

@@ -19,6 +19,8 @@ from picture import Picture, containers, docker
 
 SERVICES = ("postgres", "rabbitmq", "redis", "seaweedfs")
 ROLES = ("api", "worker", "edge")
+# By which containers find this machine: see scripts/lib/compose/engine.
+MACHINE = "192.0.2.1"
 PAGE = "<!doctype html><title>from compose</title>"
 # Names what a build must not see, and says so where it does.
 BUILD = 'mkdir -p out && echo built > out/index.html && (cat /secrets/gv.toml > out/stolen.txt || true)'
@@ -190,11 +192,10 @@ def serves_alone(picture, gv, folder, mine):
 def main(gv):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gv-compose-test."))
     folder.chmod(0o755)
-    gateway = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]["Gateway"]
     try:
         repositories(folder / "git")
         server = git_server(folder / "git", "0.0.0.0")
-        address = f"{gateway}:{server.server_address[1]}"
+        address = f"{MACHINE}:{server.server_address[1]}"
         # Landlock needs it, within Docker's profile.
         new = tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (6, 12)
         git, picture = f"http://{address}", Picture(profile=new, GV_SOURCE__ALLOW=address)
