@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn get(target: &str) -> TestRequest {
-        TestRequest::get().uri(target).insert_header((header::HOST, "API.example.com:80"))
+        TestRequest::get().uri(target).insert_header((header::HOST, "api.example.com:80"))
     }
 
     #[actix_web::test]
