@@ -1,12 +1,14 @@
 //! Variables of projects, and what logs hide of them.
 
 use super::{Settings, Stage, borrowed, built_by};
+use crate::support::gv::PATIENCE;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 impl Stage {
     async fn put(&self, project: &str, key: &str, body: &Value) -> Value {
@@ -224,7 +226,17 @@ async fn a_gv_up_makes_no_new_key_beside_a_database_that_another_sealed_in() {
     stage.put("blog", "API_KEY", &json!({"value": "hunter22", "secret": true})).await;
     stage.gv.terminate();
     std::fs::rename(&key, &away).unwrap();
-    let refused = stage.gv.up_command().output().unwrap();
+    let mut up = stage.gv.up_command();
+    let mut refused = up.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while refused.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            refused.kill().unwrap();
+            panic!("it started");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let refused = refused.wait_with_output().unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains(key.to_str().unwrap()) && said.contains("secrets.keys"), "{said}");
