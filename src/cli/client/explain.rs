@@ -84,9 +84,11 @@ pub async fn explain(config: &ConfigArgs, args: &ExplainArgs) -> anyhow::Result<
 }
 
 impl Explanation {
-    /// The rules are the present deployment's; where it has nothing, an earlier one's file is shown.
+    /// The rules are the present deployment's; where it has lost the file, an earlier one's is shown,
+    /// also in place of the page of a single-page app.
     fn show_kept(&mut self, kept: &Answered) {
-        if self.file.is_some() && self.status < 400 || !(200..400).contains(&kept.status) {
+        // Where the present one has a say, the other is one that was shown a moment ago.
+        if self.location.is_some() || !(200..300).contains(&kept.status) {
             return;
         }
         let path = self.path.split('?').next().unwrap_or_default().to_owned();

@@ -301,8 +301,7 @@ impl Reading<'_> {
         let is_negated = self.rest.next_if_eq(&'^').is_some();
         let mut ranges = Ranges::new();
         let unclosed = || Invalid::new("has a [ without ]");
-        loop {
-            let Some(first) = self.member()? else { break };
+        while let Some(first) = self.member()? {
             let mut ahead = self.rest.clone();
             let is_range = ahead.next() == Some('-') && ahead.next() != Some(']');
             if !is_range {
