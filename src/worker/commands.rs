@@ -185,7 +185,8 @@ impl Pipeline<'_> {
         let (commit, root) = (commit.clone(), plan.root.clone());
         let (log, stop) = (self.log.clone(), self.lease.stop().clone());
         let opening = tokio::task::spawn_blocking(move || {
-            let copying = || log.say(StepName::Build, "The cache of production's builds is copied for this branch.");
+            let copying =
+                || log.say(StepName::Build, "The cache of production's builds is copied for this branch.");
             caches.open(&deployment, (&commit, &root), &stop, copying)
         });
         match opening.await.map_err(io::Error::other).flatten() {

@@ -172,7 +172,11 @@ async fn a_build_finds_the_caches_of_the_one_before_unless_it_asks_for_none() {
 
 /// A project with a package or more, and no address of a registry in its lockfile. What the build finds beside
 /// the packages is published; a build leaves its mark there, and then does `more`.
-fn with_packages(packages: &[(&str, &str)], scripts: &[(&str, &str)], more: &str) -> [(&'static str, String); 2] {
+fn with_packages(
+    packages: &[(&str, &str)],
+    scripts: &[(&str, &str)],
+    more: &str,
+) -> [(&'static str, String); 2] {
     let dependencies: serde_json::Map<_, _> =
         packages.iter().map(|(name, version)| ((*name).to_owned(), json!(version))).collect();
     let build = format!(

@@ -5,9 +5,9 @@
 //! changed them: packages are kept only where nothing but their manager has a hand in them (`sole`), and only as
 //! it left them. Start with [`Packages::of`].
 
-use super::{ProjectCache, remove_if_there};
 use super::moved::Place;
 use super::sole;
+use super::{ProjectCache, remove_if_there};
 use crate::domain::digest::Digest;
 use crate::worker::inside::{Inside, join};
 use crate::worker::package::{PackageJson, has_members};

@@ -78,7 +78,8 @@ pub(super) fn parse(text: &str, target: Target) -> Result<Declared, String> {
 
 fn wrong_kinds(document: &Table, build: &Table, context: &Table) -> Vec<String> {
     let mut notes = Vec::new();
-    let tables = [(document, "build"), (document, "context"), (build, "environment"), (context, "environment")];
+    let tables =
+        [(document, "build"), (document, "context"), (build, "environment"), (context, "environment")];
     for (table, key) in tables {
         if table.get(key).is_some_and(|value| !value.is_table()) {
             notes.push(wrong_kind(key, "a table", NETLIFY_TOML));

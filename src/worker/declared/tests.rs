@@ -72,7 +72,11 @@ fn a_netlify_toml_speaks_for_its_base_and_by_its_context() {
     );
     let files = [("netlify.toml", both.as_str()), ("web/index.html", "")];
     let found = declared(&files, &BuildSettings::default(), Target::Preview).unwrap();
-    assert_eq!(build_command(&found), Some(("preview", "netlify.toml")), "a preview is a deploy preview first");
+    assert_eq!(
+        build_command(&found),
+        Some(("preview", "netlify.toml")),
+        "a preview is a deploy preview first"
+    );
     assert_eq!(found.output_dir.unwrap().value.as_str(), "out");
     assert_eq!((&*found.environment["A"].value, &*found.environment["B"].value), ("2", "3"));
 }
@@ -134,7 +138,10 @@ fn what_other_hosts_files_say_wrongly_is_told_and_left_out() {
         ("netlify.toml", "[build]\ncommand = \"x\"\n[build.environment]\nA = [1]\n", "environment.A"),
     ] {
         let notes = plain(&[(file, text)]).notes;
-        assert!(notes.iter().any(|note| note.contains(&format!("{file}: {key} is not a"))), "{text}: {notes:?}");
+        assert!(
+            notes.iter().any(|note| note.contains(&format!("{file}: {key} is not a"))),
+            "{text}: {notes:?}"
+        );
     }
 }
 

@@ -220,7 +220,8 @@ impl PackageManager {
 pub fn warning(repository: &Inside, folder: &str) -> Option<String> {
     let wanted = upwards(folder).find_map(|at| {
         let package = PackageJson::read(repository, at).ok().flatten()?;
-        let followed = package.package_manager().is_some_and(|(name, version)| tool_named(name, version).is_some());
+        let followed =
+            package.package_manager().is_some_and(|(name, version)| tool_named(name, version).is_some());
         match package.package_manager {
             Value::Null => None,
             Value::String(text) => Some((text, followed)),
