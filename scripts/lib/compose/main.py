@@ -191,7 +191,6 @@ def serves_alone(picture, gv, folder, mine):
 
 def main(gv):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gv-compose-test."))
-    folder.chmod(0o755)
     try:
         repositories(folder / "git")
         server = git_server(folder / "git", "0.0.0.0")
