@@ -29,7 +29,9 @@ impl Nameless {
         let found = Arc::new(Self::default());
         let told = found.clone();
         let watching = move || {
-            account.map(look_as);
+            if let Some(account) = account {
+                look_as(account);
+            }
             loop {
                 let began = Instant::now();
                 let (bytes, files) = count(getpid().as_raw_pid(), most_files);
