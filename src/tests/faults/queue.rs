@@ -77,7 +77,7 @@ async fn five_that_wait_in_a_queue_that_is_deleted_are_built_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_delivered_three_times_is_one_build() {
-    let fleet = Fleet::start(Size { workers: 2, ..SIZE }).await;
+    let fleet = patient_fleet().await;
     let traces = Traces::new();
     let bell = AmqpQueue::connect(&fleet.services.queue.url).unwrap();
     eventually("the bell is there", Duration::from_secs(10), async || bell.ping().await.is_ok()).await;
@@ -104,7 +104,7 @@ async fn a_message_that_is_delivered_three_times_is_one_build() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_is_longer_than_the_brokers_patience_is_one_build() {
     // The broker of scripts/with-services gives up on a consumer after 10 s.
-    let fleet = Fleet::start(Size { workers: 2, ..SIZE }).await;
+    let fleet = patient_fleet().await;
     let traces = Traces::new();
     let script = format!("{}; sleep 15; {}", traces.leave("built"), page_of("x"));
     let id = submit_build(&fleet, "site", &script).await;
@@ -117,7 +117,7 @@ async fn a_build_that_is_longer_than_the_brokers_patience_is_one_build() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_broker_is_cut_again_and_again_each_is_built_once() {
-    let fleet = Fleet::start(Size { workers: 2, ..SIZE }).await;
+    let fleet = patient_fleet().await;
     let traces = Traces::new();
     fleet.services.rabbit.set(Mode::Reset(Duration::from_millis(700)));
     let mut ids = Vec::new();
@@ -127,7 +127,13 @@ async fn while_the_broker_is_cut_again_and_again_each_is_built_once() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     for (n, id) in ids.iter().enumerate() {
-        fleet.wait_for(id, &["ready"]).await;
-        assert_eq!(traces.count(&format!("site-{n}")), 1, "site-{n}");
+        let deployment = fleet.wait_for(id, &["ready"]).await;
+        assert_eq!(traces.count(&format!("site-{n}")), 1, "site-{n}: {deployment}");
     }
+}
+
+/// One in which only the broker can bring a build about twice: a machine that stands still for some seconds loses no
+/// lease.
+async fn patient_fleet() -> Fleet {
+    Fleet::start_with(Size { workers: 2, ..SIZE }, Settings::default().set("GV_WORKER__LEASE_S", 12)).await
 }
