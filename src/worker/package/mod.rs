@@ -48,7 +48,7 @@ impl PackageJson {
         (!script.trim().is_empty()).then_some(script)
     }
 
-    /// Whether something of the project's own runs whenever its packages are installed (docs.npmjs.com, "Scripts";
+    /// Whether something of the project's own runs whenever its packages are installed (npm's documentation, "Scripts";
     /// pnpm.io, "Scripts").
     pub fn has_install_script(&self) -> bool {
         const RUN: [&str; 11] = [
