@@ -59,13 +59,13 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// What is large, and has nothing before it, is not copied.
+    /// What is large is not copied: that costs more than it saves.
     fn poll_write(&mut self, context: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let len: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if self.gathered.len() + len > FULL && !self.gathered.is_empty() {
+        if (len >= LARGE || self.gathered.len() + len > FULL) && !self.gathered.is_empty() {
             ready!(self.poll_let_go(context))?;
         }
-        if len >= LARGE && self.gathered.is_empty() {
+        if len >= LARGE {
             return Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
         }
         if self.gathered.capacity() == 0 {
@@ -170,11 +170,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_pieces_go_out_at_once_and_the_end_leaves_nothing_behind() {
+    async fn large_pieces_go_out_at_once_behind_what_was_gathered_and_the_end_leaves_nothing_behind() {
         let (mut client, stream) = duplex(2 * FULL);
         let (mut gathered, _release) = gather(stream);
+        gathered.write_all(b"first").await.unwrap();
         gathered.write_all(&[7; LARGE]).await.unwrap();
-        assert_eq!(arrived(&mut client).await, LARGE);
+        assert_eq!(arrived(&mut client).await, 5 + LARGE);
         gathered.write_all(b"last").await.unwrap();
         gathered.shutdown().await.unwrap();
         assert_eq!(arrived(&mut client).await, 4);
