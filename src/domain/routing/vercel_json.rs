@@ -225,12 +225,7 @@ fn rule(
         )));
     }
     let variables = fields.get("env").map(|env| variables(*env)).transpose()?;
-    if source.is_for_none() {
-        warn(
-            notes,
-            node,
-            format!("{name} has a source that begins with no slash, which no path does: ignored"),
-        );
+    if is_for_none(&source, node, name, notes) {
         return Ok(None);
     }
     let target = match Target::parse(&target_text, Syntax::Vercel, &names) {
@@ -273,16 +268,21 @@ fn source(node: Node<'_>, fields: &Fields<'_>, name: &str) -> Result<Pattern, Re
     path_to_regexp::pattern(&text).map_err(|why| source.refuse(format!("source {why}")))
 }
 
+/// Whether no path fits a source, which is told.
+fn is_for_none(source: &Pattern, node: Node<'_>, name: &str, notes: &mut Vec<Note>) -> bool {
+    let is_for_none = source.is_for_none();
+    if is_for_none {
+        let text = format!("{name} has a source that begins with no slash, which no path does: ignored");
+        warn(notes, node, text);
+    }
+    is_for_none
+}
+
 fn header(node: Node<'_>, name: &str, notes: &mut Vec<Note>) -> Result<Option<HeaderRule>, Refused> {
     let fields = node.strict_object(name, &["source", "headers", "has", "missing"])?;
     let source = source(node, &fields, name)?;
     let guard = guard(&fields)?;
-    if source.is_for_none() {
-        warn(
-            notes,
-            node,
-            format!("{name} has a source that begins with no slash, which no path does: ignored"),
-        );
+    if is_for_none(&source, node, name, notes) {
         return Ok(None);
     }
     let names: Vec<String> = source.names().iter().cloned().chain(guard.names()).collect();

@@ -25,8 +25,16 @@ mod contracts {
     };
     use futures_util::future::join_all;
     use gv::domain::deployment::Deployment;
-    use gv::domain::host::{HostKind, HostRecord};
+    use gv::domain::host::{HostClaim, HostKind, HostRecord};
     use gv::ports::database::Database;
+
+    fn of_each_kind() -> [HostClaim; 3] {
+        [
+            production("blog"),
+            claim(HostKind::Branch, "blog-git-main", "b2"),
+            claim(HostKind::Deployment, "blog-0", "d2"),
+        ]
+    }
 
     async fn assign(db: &dyn Database, deployment: &Deployment, name: &str) -> Vec<HostRecord> {
         db.assign(deployment, &[production(name)]).await.unwrap().expect("nobody took it")
@@ -59,11 +67,7 @@ mod contracts {
     ) {
         let blog = account(db, "blog").await;
         let done = ready(db, &blog).await;
-        let claims = [
-            production("blog"),
-            claim(HostKind::Branch, "blog-git-main", "b2"),
-            claim(HostKind::Deployment, "blog-0", "d2"),
-        ];
+        let claims = of_each_kind();
         let first = db.assign(&done, &claims).await.unwrap().unwrap();
         let names: Vec<_> = first.iter().map(|record| record.host.clone()).collect();
         assert_eq!(names, [host("blog"), host("blog-git-main"), host("blog-0")]);
@@ -249,11 +253,7 @@ mod contracts {
     ) {
         let blog = account(db, "blog").await;
         let done = ready(db, &blog).await;
-        let claims = [
-            production("blog"),
-            claim(HostKind::Branch, "blog-git-main", "b2"),
-            claim(HostKind::Deployment, "blog-0", "d2"),
-        ];
+        let claims = of_each_kind();
         let before = db.assign(&done, &claims).await.unwrap().unwrap();
         for record in &before {
             db.mark_published(&record.host, record.revision).await.unwrap();
