@@ -149,9 +149,9 @@ impl Sender {
         }
         let storing = async {
             let mut bytes = self.log.encoded().await?;
-            if !self.log.store_once(bytes.clone()).await? {
+            if !self.log.store_over(bytes.clone()).await? {
                 bytes = self.log.encoded().await?;
-                if !self.log.store_once(bytes.clone()).await? {
+                if !self.log.store_over(bytes.clone()).await? {
                     return Err(StoreError::conflict("storing a log so far"));
                 }
             }

@@ -176,15 +176,23 @@ impl AttemptLog {
         encoding.map_err(|error| StoreError::new(StoreErrorKind::Internal, "encoding a log", error))?
     }
 
-    /// `false`: another writer came between, or the object has lines of earlier attempts that were
-    /// not known; now they are, and the same is to be done again.
-    pub(super) async fn store_once(&self, bytes: Bytes) -> Result<bool, StoreError> {
-        let (key, blobs) = (Key::log(self.id), &self.app.blobs);
-        if within(STORED_LOG, "storing a log", blobs.put_new(&key, bytes.clone())).await? {
+    /// Stores all lines where nothing is stored yet, which is the usual case of a log that ends.
+    async fn store_once(&self, bytes: Bytes) -> Result<bool, StoreError> {
+        if within(STORED_LOG, "storing a log", self.app.blobs.put_new(&Key::log(self.id), bytes.clone()))
+            .await?
+        {
             return Ok(true);
         }
+        self.store_over(bytes).await
+    }
+
+    /// Stores all lines in the place of what is found there, after a look at it: a worker that woke
+    /// too late sends nothing at all. `false`: another writer came between, or the object has lines
+    /// of earlier attempts that were not known; now they are, and the same is to be done again.
+    pub(super) async fn store_over(&self, bytes: Bytes) -> Result<bool, StoreError> {
+        let (key, blobs) = (Key::log(self.id), &self.app.blobs);
         let tag = match self.app.find_stored_log(self.id).await {
-            Ok(None) => return Ok(false),
+            Ok(None) => return within(STORED_LOG, "storing a log", blobs.put_new(&key, bytes)).await,
             Ok(Some(Found { log, tag, .. })) => {
                 let held = log.read_all()?;
                 if held.last().is_some_and(|newest| newest.seq > LogLine::base(self.attempt + 1)) {
