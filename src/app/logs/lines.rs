@@ -121,8 +121,11 @@ impl Lines {
     }
 
     fn keep_first(&mut self) -> Result<(), LogFull> {
-        let Some(Held { step, stream, time, line, .. }) = self.held.pop_front() else { return Ok(()) };
+        let Some(Held { step, stream, time, mut line, .. }) = self.held.pop_front() else { return Ok(()) };
         self.held_bytes -= line.weight();
+        if !self.mask.is_decided(&line) {
+            self.mask.hide_begun(&mut line);
+        }
         let own_words = stream == LogStream::System;
         if self.full && !own_words {
             return Err(LogFull);
@@ -300,12 +303,14 @@ mod tests {
         let mut mask = Mask::default();
         mask.add(["hunter22".to_owned()]);
         let mut lines = Lines::new(mask, 10_000, 0);
-        add(&mut lines, LogStream::Stdout, "hunt").unwrap();
-        assert!(texts(&lines).is_empty());
-        std::thread::sleep(HOLD);
-        lines.release().unwrap();
+        for begun in ["the hun", "hunt"] {
+            add(&mut lines, LogStream::Stdout, begun).unwrap();
+            assert!(lines.next_due().is_some());
+            std::thread::sleep(HOLD);
+            lines.release().unwrap();
+        }
         add(&mut lines, LogStream::Stdout, "er22.").unwrap();
-        assert_eq!(texts(&lines), ["hunt", "***."]);
+        assert_eq!(texts(&lines), ["the hun", "***", "***."]);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! What a stream prints is looked through as one text without white space and colours, whatever its lines:
 //! so a value is found that a tool wrapped, indented, coloured or wrote in two pieces. A line is held back
-//! while its end may be the beginning of a value, for a moment at most; then it goes as it is, and what
-//! follows is still hidden. Start with [`Mask::take`]; `forms` says what is looked for.
+//! while its end may be the beginning of a value, for a moment at most; then it goes, without that beginning
+//! if it is a good part of the value, and what follows is still hidden. Start with [`Mask::take`]; `forms`
+//! says what is looked for.
 
 use super::forms::forms;
 use super::text::{lines, sequence};
@@ -17,6 +18,10 @@ use std::ops::Range;
 /// What stands for a hidden value.
 const HIDDEN: &str = "***";
 
+/// A value's beginning is hidden though nothing more of it came, when it is half of the value or so many
+/// bytes: fewer begin other words as well.
+const TELLING: usize = 8;
+
 /// The values that must not be seen, and how far each stream has come with any of them.
 #[derive(Default)]
 pub(super) struct Mask {
@@ -26,12 +31,14 @@ pub(super) struct Mask {
 }
 
 /// One stream as one text. Places in it count its bytes without white space.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Flow {
     state: Option<StateID>,
     end: u64,
     /// No value that is still to come begins before.
     decided: u64,
+    /// Its last bytes, of which a value's beginning may consist.
+    tail: Vec<u8>,
 }
 
 /// A line that was looked through.
@@ -55,7 +62,7 @@ impl Mask {
         // It fails on more than gigabytes of values only; a build's variables are kilobytes.
         self.search = built.ok().filter(|_| !self.values.is_empty());
         for flow in &mut self.flows {
-            (flow.state, flow.decided) = (None, flow.end);
+            *flow = Flow { end: flow.end, decided: flow.end, ..Flow::default() };
         }
     }
 
@@ -86,6 +93,15 @@ impl Mask {
         }
         found.iter().for_each(|place| seen.hide(place));
         seen
+    }
+
+    /// Hides the beginning of a value at the end of its stream, in a line that is let go before the rest came.
+    pub(super) fn hide_begun(&self, line: &mut Seen) {
+        let flow = &self.flows[index(line.stream)];
+        let begun = self.values.iter().filter_map(|value| begun(value, &flow.tail)).max();
+        if let Some(length) = begun {
+            line.hide(&(flow.end - length as u64..flow.end));
+        }
     }
 
     /// A text by itself, as it may be seen.
@@ -137,8 +153,17 @@ impl Flow {
         // None is longer, so none that is unfinished begins before.
         self.decided = self.decided.max((self.end + 1).saturating_sub(search.max_pattern_len() as u64));
         self.state = Some(state);
+        self.tail.extend(seen.places.iter().map(|place| bytes[*place as usize]));
+        self.tail.drain(..self.tail.len().saturating_sub(search.max_pattern_len()));
         found
     }
+}
+
+/// How much of a value a text ends with, where that is a telling part but not all of it.
+fn begun(value: &[u8], text: &[u8]) -> Option<usize> {
+    let least = TELLING.min(value.len().div_ceil(2));
+    let most = text.len().min(value.len().saturating_sub(1));
+    (least..=most).rev().find(|length| text.ends_with(&value[..*length]))
 }
 
 impl Seen {
@@ -191,8 +216,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The lines of standard output as they are shown in the end, and how many were held meanwhile.
-    fn run(secrets: &[&str], lines: &[&str]) -> (String, usize) {
+    /// Lines of standard output that were looked through, and how many were held meanwhile.
+    fn look(secrets: &[&str], lines: &[&str]) -> (Mask, Vec<Seen>, usize) {
         let mut mask = Mask::default();
         mask.add(secrets.iter().map(|secret| (*secret).to_owned()));
         let mut seen: Vec<Seen> = Vec::new();
@@ -202,7 +227,24 @@ mod tests {
             held += usize::from(!mask.is_decided(&next));
             seen.push(next);
         }
-        (seen.into_iter().map(Seen::shown).collect::<Vec<_>>().join("\n"), held)
+        (mask, seen, held)
+    }
+
+    fn shown(seen: Vec<Seen>) -> String {
+        seen.into_iter().map(Seen::shown).collect::<Vec<_>>().join("\n")
+    }
+
+    /// As they are shown in the end.
+    fn run(secrets: &[&str], lines: &[&str]) -> (String, usize) {
+        let (_, seen, held) = look(secrets, lines);
+        (shown(seen), held)
+    }
+
+    /// As they are shown when they are let go before anything else comes.
+    fn let_go(secret: &str, lines: &[&str]) -> String {
+        let (mask, mut seen, _) = look(&[secret], lines);
+        seen.iter_mut().for_each(|line| mask.hide_begun(line));
+        shown(seen)
     }
 
     fn masked(secrets: &[&str], line: &str) -> String {
@@ -246,6 +288,18 @@ mod tests {
         assert_eq!(run(&["hunter22"], &["npm warn deprecated", "added 12 packages 100%"]).1, 0);
         assert_eq!(run(&["hunter22"], &["hunt", "ed"]).1, 1);
         assert_eq!(run(&[], &["hunt"]).1, 0);
+    }
+
+    #[test]
+    fn a_telling_part_of_a_value_is_hidden_though_the_rest_never_comes() {
+        assert_eq!(let_go("hunter22", &["it is hunt"]), "it is ***");
+        assert_eq!(let_go("hunter22", &["in a ", "hun", "ter2"]), "in a \n***\n***");
+        assert_eq!(let_go("postgres://user:word@host/name", &["postgres", "://"]), "***\n***");
+        assert_eq!(let_go("schlüssel-größe", &["der schlüsse"]), "der ***");
+        for harmless in ["the hun", "hunter", "hunt and gather", "a hunter22 b"] {
+            let shown = let_go("hunter22-and-more", &[harmless]);
+            assert_eq!(shown, harmless, "too little of it, or no beginning of it");
+        }
     }
 
     #[test]
