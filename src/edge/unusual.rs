@@ -3,7 +3,7 @@
 //! answers, which are the same.
 
 use crate::edge::access_log::Circumstances;
-use crate::edge::front::connection::{Desk, HEAD_DEADLINE, KEEP_ALIVE};
+use crate::edge::front::connection::{CLOSE_DEADLINE, Desk, HEAD_DEADLINE, KEEP_ALIVE};
 use crate::edge::held::Pages;
 use crate::edge::reply::{FileBody, Reply, cache_status};
 use crate::edge::request::{Method, Request};
@@ -24,11 +24,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// How much of a held file is handed to the connection at once.
 const PIECE_BYTES: usize = 128 * 1024;
 

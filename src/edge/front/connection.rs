@@ -30,6 +30,8 @@ use tokio_util::io::poll_read_buf;
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection may lie idle.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client may take to leave after its last answer, where it is waited for.
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// What is still coming is read for so long after the last answer, so that the client gets it before
 /// it hears that nobody reads any more.
 const LINGER: Duration = Duration::from_secs(2);

@@ -6,15 +6,12 @@ use crate::edge::pages::{BAD_REQUEST, Page, TOO_MANY_FIELDS};
 use crate::edge::reply::{Reply, cache_status};
 use crate::edge::request::{Method, Request, in_ascii, is_target};
 use crate::edge::site_host::parse;
+use crate::http2::OF_CONNECTION;
 use http::header::{COOKIE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
 use httparse::Header;
 use std::borrow::Cow;
-
-/// What belongs to a connection of HTTP/1.1 alone (RFC 9113, 8.2.2).
-const OF_CONNECTION: [&str; 5] =
-    ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
 /// Brings the head of a request into the form of HTTP/1.1, where rules look for it: the authority is the
 /// field Host (RFC 9113, 8.3.1), and cookies are one field (8.2.3). `Err`: it is refused so.
