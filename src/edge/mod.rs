@@ -35,6 +35,7 @@ mod site_counters;
 mod site_host;
 mod skew;
 mod tally;
+mod target;
 mod unusual;
 
 pub use server::{Listeners, serve};

@@ -4,8 +4,9 @@
 use crate::edge::front::head::MAX_FIELDS;
 use crate::edge::pages::{BAD_REQUEST, Page, TOO_MANY_FIELDS};
 use crate::edge::reply::{Reply, cache_status};
-use crate::edge::request::{Method, Request, in_ascii, is_target};
+use crate::edge::request::{Method, Request};
 use crate::edge::site_host::parse;
+use crate::edge::target::in_ascii;
 use crate::http2::OF_CONNECTION;
 use http::header::{COOKIE, HOST};
 use http::request::Parts;
@@ -35,10 +36,7 @@ pub fn bring_into_form(head: &mut Parts) -> Result<(), Page> {
     if head.headers.len() > MAX_FIELDS {
         return Err(TOO_MANY_FIELDS);
     }
-    if !is_target(target(head)) {
-        return Err(BAD_REQUEST);
-    }
-    if let Cow::Owned(ascii) = in_ascii(target(head)) {
+    if let Cow::Owned(ascii) = in_ascii(target(head)).map_err(|_| BAD_REQUEST)? {
         head.uri = Uri::try_from(ascii).map_err(|_| BAD_REQUEST)?;
     }
     Ok(())
