@@ -3,7 +3,7 @@
 
 use crate::edge::front::head::MAX_FIELDS;
 use crate::edge::pages::{BAD_REQUEST, Page, TOO_MANY_FIELDS};
-use crate::edge::reply::{Reply, cache_status};
+use crate::edge::reply::{Reply, cache_status, fields_of};
 use crate::edge::request::{Method, Request};
 use crate::edge::site_host::parse;
 use crate::edge::target::in_ascii;
@@ -69,9 +69,7 @@ pub fn response(reply: &Reply, more: [&[u8]; 2]) -> Response<()> {
 }
 
 fn append(fields: &mut HeaderMap, lines: &[u8]) {
-    for line in lines.split(|byte| *byte == b'\n') {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+    for (name, value) in fields_of(lines) {
         let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else {
             continue;
         };

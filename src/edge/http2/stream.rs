@@ -79,12 +79,9 @@ pub async fn answer(host: Rc<Host>, mut head: Parts, mut respond: SendResponse<B
     let _ = Box::pin(send(respond, response, reply)).await;
 }
 
-async fn send(mut respond: SendResponse<Bytes>, head: Response<()>, reply: Reply) -> Result<(), Gone> {
+async fn send(mut respond: SendResponse<Bytes>, head: Response<()>, mut reply: Reply) -> Result<(), Gone> {
     let (len, is_head) = (reply.len(), reply.manner.is_head);
-    let body = match reply.body {
-        FileBody::OfReady => FileBody::Held(reply.lines.body().cloned().unwrap_or_default()),
-        other => other,
-    };
+    let body = reply.take_body();
     let is_empty = is_head || len == 0 || matches!(body, FileBody::Empty | FileBody::Length(_));
     let mut outgoing = Outgoing(respond.send_response(head, is_empty)?);
     match body {
