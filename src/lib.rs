@@ -12,6 +12,7 @@ pub mod demo;
 pub mod domain;
 pub mod edge;
 mod flights;
+mod http2;
 pub mod ops;
 pub mod ports;
 pub mod telemetry;

@@ -8,6 +8,7 @@
 use crate::api::error::{Kind, Problem};
 use crate::domain::host::Hostname;
 use crate::tls::certificates::{CHALLENGE_FOLDER, Certificates, token_in};
+use crate::tls::https::{self, Elsewhere};
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -19,13 +20,11 @@ use actix_web::{Error, HttpResponse, ResponseError as _};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-const PORT: u16 = 443;
-
 /// What a client passes on its way in.
 #[derive(Default)]
 pub struct Door {
     /// Without TLS: where that is, and that nothing else is answered here.
-    redirect: Option<u16>,
+    elsewhere: Option<Elsewhere>,
     /// Without TLS: what authorities look for.
     certificates: Option<Arc<Certificates>>,
     /// By TLS.
@@ -33,14 +32,14 @@ pub struct Door {
 }
 
 impl Door {
-    /// Of a listener without TLS; `redirect` is the port of TLS, where clients are to come by that alone.
-    pub fn plain(redirect: Option<u16>, certificates: Option<Arc<Certificates>>) -> Self {
-        Self { redirect, certificates, hsts: None }
+    /// Of a listener without TLS; `elsewhere`: clients are to come by TLS alone.
+    pub fn plain(elsewhere: Option<Elsewhere>, certificates: Option<Arc<Certificates>>) -> Self {
+        Self { elsewhere, certificates, hsts: None }
     }
 
     /// Of a listener with TLS. 0: browsers are told nothing.
     pub fn tls(max_age_s: u64) -> Self {
-        let hsts = HeaderValue::from_str(&format!("max-age={max_age_s}")).ok().filter(|_| max_age_s > 0);
+        let hsts = https::hsts(max_age_s).and_then(|said| HeaderValue::from_str(&said).ok());
         Self { hsts, ..Self::default() }
     }
 
@@ -49,8 +48,8 @@ impl Door {
         if request.path().starts_with(CHALLENGE_FOLDER) {
             return self.proof(request).await;
         }
-        let port = self.redirect.filter(|_| !stays_here(request))?;
-        Some(sent_on(request, port).unwrap_or_else(refused))
+        let elsewhere = self.elsewhere.filter(|_| !stays_here(request))?;
+        Some(sent_on(request, elsewhere).unwrap_or_else(refused))
     }
 
     async fn proof(&self, request: &ServiceRequest) -> Option<HttpResponse> {
@@ -102,14 +101,13 @@ fn stays_here(request: &ServiceRequest) -> bool {
 }
 
 /// To the same address by TLS. `None`: the request carries what was not meant for everybody, or says nowhere.
-fn sent_on(request: &ServiceRequest, port: u16) -> Option<HttpResponse> {
+fn sent_on(request: &ServiceRequest, elsewhere: Elsewhere) -> Option<HttpResponse> {
     if !reads(request) || carries_something(request.headers()) {
         return None;
     }
     let authority = authority(request)?;
-    let port = if port == PORT { String::new() } else { format!(":{port}") };
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let location = HeaderValue::from_str(&format!("https://{}{port}{target}", authority.host())).ok()?;
+    let location = HeaderValue::from_str(&elsewhere.address(authority.host(), target)).ok()?;
     let mut answer = HttpResponse::build(StatusCode::PERMANENT_REDIRECT);
     Some(answer.insert_header((header::LOCATION, location)).finish())
 }
@@ -155,7 +153,7 @@ mod tests {
     use actix_web::test::TestRequest;
 
     async fn asked(port: u16, request: TestRequest) -> (u16, String) {
-        let answer = Door::plain(Some(port), None).answer(&request.to_srv_request()).await;
+        let answer = Door::plain(Some(Elsewhere(port)), None).answer(&request.to_srv_request()).await;
         let Some(answer) = answer else { return (0, String::new()) };
         let location = answer.headers().get(header::LOCATION);
         let location = location.map(|location| location.to_str().unwrap().to_owned());

@@ -28,14 +28,13 @@ pub mod traced;
 pub mod variables;
 pub mod views;
 
-pub use server::{Listeners, serve};
+pub use server::serve;
 
 use crate::api::error::Problem;
 use crate::app::App;
 use crate::config::{Config, Registration};
 use crate::domain::address::AllowedHost;
 use crate::ports::error::{StoreError, StoreErrorKind};
-use crate::tls::files::TlsFiles;
 use actix_web::http::Method;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpResponse, Resource, Route};
@@ -61,9 +60,6 @@ pub struct ApiSettings {
     pub source_allow: Vec<AllowedHost>,
     /// Load balancers, whose word for whom they speak is believed.
     pub trusted_proxies: Vec<IpNet>,
-    pub tls: Option<TlsFiles>,
-    /// The port of TLS, as clients reach it, where nothing is answered without.
-    pub https_redirect: Option<u16>,
     /// For how long browsers are told to stay with TLS, in seconds; 0: they are not.
     pub hsts_max_age_s: u64,
     /// Whether nobody else in this process renews certificates.
@@ -115,8 +111,6 @@ impl From<&Config> for ApiSettings {
             attempts_per_min: config.auth.attempts_per_min,
             source_allow: config.source.allow.clone(),
             trusted_proxies: config.api.trusted_proxies.clone(),
-            tls: None,
-            https_redirect: None,
             hsts_max_age_s: config.api.hsts_max_age_s,
             renews_certificates: true,
         }

@@ -5,8 +5,9 @@ use crate::api::{Api, ApiSettings, http2, observe, routes};
 use crate::app::App;
 use crate::tls::Hosts;
 use crate::tls::certificates::{Certificates, renewing};
-use crate::tls::files::{HTTP_2, TlsFiles, following};
+use crate::tls::files::{HTTP_2, following};
 use crate::tls::handshake::Handshakes;
+use crate::tls::listeners::{Listeners, TlsListener};
 use actix_http::{HttpService, Protocol, Request};
 use actix_server::Server;
 use actix_service::{
@@ -19,7 +20,7 @@ use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use anyhow::Context as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,14 +38,8 @@ pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a client may take to leave after its last answer.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Where clients come in.
-pub struct Listeners {
-    pub plain: TcpListener,
-    pub tls: Option<TcpListener>,
-}
-
 /// Serves the API until `stop`, then finishes what is running (within 30 s) and returns. To be
-/// called on a multi-threaded runtime. Fails when a listener or a certificate cannot be used.
+/// called on a multi-threaded runtime. Fails when a listener cannot be used.
 pub async fn serve(
     app: Arc<App>,
     settings: ApiSettings,
@@ -52,7 +47,7 @@ pub async fn serve(
     certificates: Option<Arc<Certificates>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (tls, redirect, hsts) = (settings.tls.clone(), settings.https_redirect, settings.hsts_max_age_s);
+    let hsts = settings.hsts_max_age_s;
     let renewed = certificates.clone().filter(|_| settings.renews_certificates);
     let api = Data::new(Api { app, settings, stop: stop.clone(), runtime: Handle::current() });
     let mut server = Server::build()
@@ -60,16 +55,16 @@ pub async fn serve(
         .shutdown_timeout(DRAIN_S)
         .shutdown_signal(stop.clone().cancelled_owned());
     let address = listeners.plain.local_addr()?;
-    let house =
-        House { api: api.clone(), door: Data::new(Door::plain(redirect, certificates.clone())), address };
+    let door = Data::new(Door::plain(listeners.elsewhere, certificates.clone()));
+    let house = House { api: api.clone(), door, address };
     server = server.listen("api", listeners.plain, move || house.clone().serving()).context("api.listen")?;
     let mut files = None;
-    if let Some(listener) = listeners.tls {
-        files = tls.map(TlsFiles::certificate).transpose()?;
+    if let Some(TlsListener { socket, files: shown }) = listeners.tls {
+        files = shown;
         let handshakes = Arc::new(Handshakes::new(Hosts::Api, certificates, files.clone())?);
-        let house = House { api, door: Data::new(Door::tls(hsts)), address: listener.local_addr()? };
+        let house = House { api, door: Data::new(Door::tls(hsts)), address: socket.local_addr()? };
         let serving = move || house.clone().serving_tls(Arc::clone(&handshakes));
-        server = server.listen("api-tls", listener, serving).context("api.tls_listen")?;
+        server = server.listen("api-tls", socket, serving).context("api.tls_listen")?;
     }
     tokio::select! {
         ended = server.run() => ended.context("serving the api"),

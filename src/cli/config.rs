@@ -3,7 +3,8 @@
 use super::ConfigArgs;
 use crate::app::signing::SigningKeys;
 use crate::config::layers::{Outside, Problem};
-use crate::config::load::{Loaded, load, shown};
+use crate::config::load::{Loaded, load};
+use crate::config::shown::shown;
 use clap::Subcommand;
 use serde_json::json;
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! The keys of certificates that edges and apis get by themselves.
 
-use super::load::{A_DAY_S, Reader};
+use super::reader::{A_DAY_S, Reader};
 use crate::domain::host::Hostname;
 use crate::domain::secret::Secret;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! The keys of the api.
 
-use super::load::Reader;
+use super::reader::Reader;
 use super::tls::{self, Tls};
 use crate::domain::host::Hostname;
 use ipnet::IpNet;

@@ -1,6 +1,6 @@
 //! The keys of the edge.
 
-use super::load::{A_TEBIBYTE_MB, Reader};
+use super::reader::{A_TEBIBYTE_MB, Reader};
 use super::tls::{self, Tls};
 use crate::domain::host::{Scheme, SiteUrls};
 use std::net::SocketAddr;

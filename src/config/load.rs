@@ -1,29 +1,14 @@
 //! From settings to a [`Config`]: each value parsed into its type, all problems gathered.
 
-use super::layers::{Outside, Problem, Setting, Settings, gather};
+use super::layers::{Outside, Problem, Settings, gather};
+use super::reader::{A_DAY_S, A_TEBIBYTE_MB, Reader};
 use super::{
-    Auth, Blobs, Cache, Config, Database, Limits, Log, LogFormat, Ops, Queue, Registration, Sandbox, Secrets,
-    Source, Worker, acme, api, edge, telemetry,
+    Auth, Blobs, Cache, Config, Database, Limits, Log, LogFormat, Ops, Queue, Registration, Secrets, Source,
+    acme, api, edge, telemetry, worker,
 };
-use crate::domain::address::{AllowedHost, npm_registry};
 use crate::domain::host::Hostname;
 use crate::domain::secret::Secret;
-use crate::domain::settings::Variables;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
-
-/// Keys whose values are never shown; URLs are shown without their password instead.
-const SECRET: &[&str] = &[
-    "blobs.access_key",
-    "blobs.secret_key",
-    "acme.dns_key",
-    "acme.eab_key",
-    "auth.signing_keys",
-    "secrets.keys",
-    "worker.build_env",
-    "telemetry.otlp_headers",
-];
 
 /// The configuration in force, and what it was made of.
 #[derive(Debug)]
@@ -35,104 +20,18 @@ pub struct Loaded {
 /// Reads and checks everything. All problems are reported, not only the first.
 pub fn load(outside: &Outside) -> Result<Loaded, Vec<Problem>> {
     let (settings, problems) = gather(outside);
-    let mut reader = Reader { settings: &settings, problems };
+    let mut reader = Reader::new(&settings, problems);
     let config = read(&mut reader);
-    let problems = reader.problems;
+    let problems = reader.problems();
     match config {
         Some(config) if problems.is_empty() => Ok(Loaded { config, settings }),
         _ => Err(problems),
     }
 }
 
-pub(super) struct Reader<'a> {
-    settings: &'a Settings,
-    problems: Vec<Problem>,
-}
-
-impl Reader<'_> {
-    pub(super) fn problem(&mut self, key: &str, message: impl Into<String>) {
-        let origin = self.settings.get(key).map(|setting| setting.origin.clone());
-        self.problems.push(Problem { key: key.to_owned(), origin, message: message.into() });
-    }
-
-    pub(super) fn text(&self, key: &str) -> &str {
-        self.settings.get(key).and_then(|setting| setting.value.as_str()).unwrap_or_default()
-    }
-
-    pub(super) fn list(&mut self, key: &str) -> Vec<String> {
-        let items =
-            self.settings.get(key).and_then(|setting| setting.value.as_array()).cloned().unwrap_or_default();
-        let texts: Vec<String> = items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect();
-        if texts.len() != items.len() {
-            self.problem(key, "must be a list of texts");
-        }
-        texts
-    }
-
-    pub(super) fn number<T: TryFrom<i64> + Default>(&mut self, key: &str, range: RangeInclusive<i64>) -> T {
-        let number =
-            self.settings.get(key).and_then(|setting| setting.value.as_integer()).unwrap_or_default();
-        match T::try_from(number) {
-            Ok(value) if range.contains(&number) => value,
-            _ => {
-                self.problem(key, format!("must be {} to {}", range.start(), range.end()));
-                T::default()
-            }
-        }
-    }
-
-    pub(super) fn flag(&mut self, key: &str) -> bool {
-        let flag = self.settings.get(key).and_then(|setting| setting.value.as_bool());
-        if flag.is_none() {
-            self.problem(key, "must be true or false");
-        }
-        flag.unwrap_or_default()
-    }
-
-    pub(super) fn parsed<T: FromStr>(&mut self, key: &str, expected: &str) -> Option<T> {
-        let parsed = self.text(key).parse().ok();
-        if parsed.is_none() {
-            self.problem(key, format!("must be {expected}"));
-        }
-        parsed
-    }
-
-    pub(super) fn optional_secret(&self, key: &str) -> Option<Secret> {
-        Some(self.text(key)).filter(|text| !text.is_empty()).map(Secret::new)
-    }
-
-    /// One of a few words.
-    pub(super) fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
-        let found = words.iter().find(|(word, _)| *word == self.text(key)).map(|(_, value)| *value);
-        if found.is_none() {
-            let known: Vec<&str> =
-                words.iter().map(|(word, _)| *word).filter(|word| !word.is_empty()).collect();
-            self.problem(key, format!("must be {}", known.join(" or ")));
-        }
-        found
-    }
-
-    /// A URL of one of the schemes given.
-    fn url(&mut self, key: &str, default: String, schemes: &[&str]) -> String {
-        let url = Some(self.text(key).to_owned()).filter(|text| !text.is_empty()).unwrap_or(default);
-        if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
-            self.problem(key, format!("must begin with {}", schemes.join(" or ")));
-        }
-        url
-    }
-}
-
-/// Everything below one day, in the units of the keys.
-pub(super) const A_DAY_S: i64 = 86_400;
-pub(super) const A_TEBIBYTE_MB: i64 = 1 << 20;
-
 fn read(from: &mut Reader) -> Option<Config> {
     let domain = from.parsed::<Hostname>("domain", "a hostname such as example.com or localhost");
     let data_dir = data_dir(from)?;
-    let folder = |key: &str| Some(from.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from);
-    let (work, tools) = (folder("worker.dir"), folder("worker.tools_dir"));
-    let caches = folder("worker.cache_dir");
-    let cgroup = folder("worker.cgroup");
     let listen = from.text("ops.listen").to_owned();
     let api = api::read(from, domain.as_ref());
     let edge = edge::read(from);
@@ -140,13 +39,6 @@ fn read(from: &mut Reader) -> Option<Config> {
     let ops_listen = (!listen.is_empty()).then(|| from.parsed("ops.listen", "an address or empty"));
     let registration =
         from.word("auth.registration", &[("open", Registration::Open), ("closed", Registration::Closed)]);
-    let sandboxes = [
-        ("auto", Sandbox::Auto),
-        ("bubblewrap", Sandbox::Bubblewrap),
-        ("landlock", Sandbox::Landlock),
-        ("unsafe-none", Sandbox::UnsafeNone),
-    ];
-    let sandbox = from.word("worker.sandbox", &sandboxes);
     let formats = [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)];
     let format = from.word("log.format", &formats);
     let config = Config {
@@ -174,26 +66,7 @@ fn read(from: &mut Reader) -> Option<Config> {
             secret_key: from.optional_secret("blobs.secret_key"),
         },
         ops: Ops { listen: ops_listen.flatten(), withdraw_s: from.number("ops.withdraw_s", 0..=600) },
-        worker: Worker {
-            concurrency: from.number("worker.concurrency", 1..=1_000),
-            build_timeout_s: from.number("worker.build_timeout_s", 1..=A_DAY_S),
-            lease_s: from.number("worker.lease_s", 2..=3_600),
-            max_attempts: from.number("worker.max_attempts", 1..=100),
-            supersede_running: from.flag("worker.supersede_running"),
-            dir: work.unwrap_or_else(|| data_dir.join("work")),
-            registry: registry(from),
-            tools_dir: tools.unwrap_or_else(|| data_dir.join("tools")),
-            tools_mb: from.number("worker.tools_mb", 0..=A_TEBIBYTE_MB),
-            cache_dir: caches.unwrap_or_else(|| data_dir.join("caches")),
-            cache_mb: from.number("worker.cache_mb", 0..=A_TEBIBYTE_MB),
-            caches_mb: from.number("worker.caches_mb", 0..=A_TEBIBYTE_MB),
-            build_env: build_env(from),
-            sandbox: sandbox.unwrap_or(Sandbox::Auto),
-            sandbox_read: sandbox_read(from),
-            build_uid: from.number("worker.build_uid", 1..=i64::from(u32::MAX - 1 - 1_000)),
-            cgroup,
-            egress_allow: allow(from, "worker.egress_allow"),
-        },
+        worker: worker::read(from, &data_dir),
         limits: Limits {
             output_files: from.number("limits.output_files", 1..=10_000_000),
             output_mb: from.number("limits.output_mb", 1..=A_TEBIBYTE_MB),
@@ -208,7 +81,7 @@ fn read(from: &mut Reader) -> Option<Config> {
             account_queued: from.number("limits.account_queued", 1..=1_000_000),
         },
         source: Source {
-            allow: allow(from, "source.allow"),
+            allow: from.allowed_hosts("source.allow"),
             max_mb: from.number("source.max_mb", 1..=A_TEBIBYTE_MB),
             max_files: from.number("source.max_files", 1..=10_000_000),
             timeout_s: from.number("source.timeout_s", 1..=A_DAY_S),
@@ -246,60 +119,6 @@ fn user_data_dir() -> Option<PathBuf> {
     dirs::data_dir().map(|dir| dir.join("gv"))
 }
 
-/// Paths that are shown to builds as they are here.
-fn sandbox_read(from: &mut Reader) -> Vec<PathBuf> {
-    let paths: Vec<PathBuf> = from.list("worker.sandbox_read").into_iter().map(PathBuf::from).collect();
-    if let Some(wrong) = paths.iter().find(|path| !path.is_absolute() || path.parent().is_none()) {
-        let wrong = wrong.display();
-        from.problem(
-            "worker.sandbox_read",
-            format!("{wrong} must be an absolute path, such as /opt/node, and not /"),
-        );
-    }
-    paths
-}
-
-fn allow(from: &mut Reader, key: &str) -> Vec<AllowedHost> {
-    let items = from.list(key);
-    let parsed =
-        items.iter().map(|item| AllowedHost::parse(item).map_err(|invalid| format!("{item:?} {invalid}")));
-    let parsed: Result<Vec<_>, String> = parsed.collect();
-    parsed.unwrap_or_else(|problem| {
-        from.problem(key, problem);
-        Vec::new()
-    })
-}
-
-fn build_env(from: &mut Reader) -> Variables {
-    let items = from.list("worker.build_env");
-    let pairs: Option<_> =
-        items.iter().map(|item| item.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()))).collect();
-    let variables = pairs.map(Variables::parse);
-    match variables {
-        Some(Ok(variables)) => variables,
-        Some(Err(invalid)) => {
-            from.problem("worker.build_env", invalid.to_string());
-            Variables::default()
-        }
-        None => {
-            from.problem("worker.build_env", "must be a list of NAME=value");
-            Variables::default()
-        }
-    }
-}
-
-fn registry(from: &mut Reader) -> Option<Secret> {
-    let text = from.optional_secret("worker.registry")?;
-    if text.expose() == "npm" {
-        return Some(Secret::new(format!("https://{}/", npm_registry())));
-    }
-    let parsed = url::Url::parse(text.expose()).ok().filter(url::Url::has_host);
-    if !parsed.is_some_and(|url| ["http", "https"].contains(&url.scheme())) {
-        from.problem("worker.registry", "must be npm, an http or https URL, or empty");
-    }
-    Some(text)
-}
-
 fn log_level(from: &mut Reader) -> String {
     let text = from.text("log.level").to_owned();
     if tracing_subscriber::EnvFilter::builder().parse(&text).is_err() {
@@ -308,42 +127,12 @@ fn log_level(from: &mut Reader) -> String {
     text
 }
 
-/// A setting as it may be shown: secrets hidden, URLs without their password.
-pub fn shown(key: &str, setting: &Setting) -> String {
-    if SECRET.contains(&key) {
-        let is_set = match &setting.value {
-            toml::Value::Array(items) => !items.is_empty(),
-            value => value.as_str().is_some_and(|text| !text.is_empty()),
-        };
-        return if is_set { "\"***\"".to_owned() } else { setting.value.to_string() };
-    }
-    match setting.value.as_str().filter(|_| key.ends_with(".url") || key == "worker.registry") {
-        Some(url) => toml::Value::from(without_password(url)).to_string(),
-        None => setting.value.to_string(),
-    }
-}
-
-/// `url` with its password and its query's secrets replaced by `***`.
-pub fn without_password(url: &str) -> String {
-    let Ok(mut parsed) = url::Url::parse(url) else { return url.to_owned() };
-    let is_secret = |query: &str| query.contains("password") || query.contains("secret");
-    if parsed.password().is_none() && !parsed.query().is_some_and(is_secret) {
-        return url.to_owned();
-    }
-    if parsed.password().is_some() && parsed.set_password(Some("***")).is_err() {
-        return format!("{}:***", parsed.scheme());
-    }
-    if parsed.query().is_some_and(is_secret) {
-        parsed.set_query(Some("***"));
-    }
-    parsed.to_string()
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::config::shown::shown;
 
-    fn with(pairs: &[(&str, &str)]) -> Outside {
+    pub(crate) fn with(pairs: &[(&str, &str)]) -> Outside {
         let mut environment = vec![("GV_DATA_DIR".to_owned(), "/var/lib/gv".to_owned())];
         environment.extend(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         Outside { environment, ..Outside::default() }
@@ -483,27 +272,5 @@ mod tests {
         for bad in ["", "24", "-1h", "31d"] {
             assert!(skew(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn secrets_are_never_shown() {
-        let loaded = load(&with(&[
-            ("GV_BLOBS__SECRET_KEY", "hush"),
-            ("GV_DATABASE__URL", "postgres://gv:hush@db/gv"),
-            ("GV_AUTH__SIGNING_KEYS", "gvk1.a.hush"),
-            ("GV_SECRETS__KEYS", "gvs1.a.hush"),
-            ("GV_ACME__DNS_KEY", "hush"),
-            ("GV_ACME__EAB_KEY", "hush"),
-            ("GV_ACME__EAB_KEY_ID", "id"),
-            ("GV_WORKER__BUILD_ENV", "TOKEN=hush"),
-            ("GV_WORKER__REGISTRY", "https://gv:hush@mirror.example.com/npm/"),
-        ]))
-        .unwrap();
-        let shown: String = loaded.settings.iter().map(|(key, setting)| shown(key, setting)).collect();
-        assert!(!shown.contains("hush"), "{shown}");
-        assert!(shown.contains("postgres://gv:***@db/gv"));
-        assert!(!format!("{:?}", loaded.config).contains("hush"));
-        // Such a URL is refused when it is used, and may be shown before.
-        assert_eq!(without_password("s3://sites?region=a&secret_key=hush"), "s3://sites?***");
     }
 }

@@ -1,21 +1,26 @@
 //! The one configuration that all roles share.
 //!
 //! A TOML file under environment variables under flags, each key with its origin. [`Config`] is
-//! the whole, already parsed into types that cannot be wrong; [`load`] makes it. `config/gv.toml`
-//! is its complete commented default, and a test holds the two equal.
+//! the whole, already parsed into types that cannot be wrong; [`load`] makes it, by what [`reader`] has of
+//! values, and [`shown`] hides what is secret. `config/gv.toml` is its complete commented default, and a test
+//! holds the two equal.
 
 pub mod acme;
 pub mod api;
 pub mod edge;
 pub mod layers;
 pub mod load;
+mod reader;
+pub mod shown;
 pub mod telemetry;
 pub mod tls;
+mod worker;
+
+pub use worker::{Sandbox, Worker};
 
 use crate::domain::address::AllowedHost;
 use crate::domain::host::Hostname;
 use crate::domain::secret::Secret;
-use crate::domain::settings::Variables;
 use acme::Acme;
 use api::Api;
 use edge::Edge;
@@ -89,46 +94,6 @@ pub struct Ops {
     pub listen: Option<SocketAddr>,
     /// How long an api or an edge is not ready any more and serves all the same, before it ends.
     pub withdraw_s: u64,
-}
-
-#[derive(Clone, Debug)]
-pub struct Worker {
-    pub concurrency: u16,
-    pub build_timeout_s: u64,
-    pub lease_s: u64,
-    pub max_attempts: u32,
-    /// Whether a newer deployment of a branch also stops one that is built.
-    pub supersede_running: bool,
-    pub dir: PathBuf,
-    /// An http or https URL, which may have a password; `None`: no tools are brought.
-    pub registry: Option<Secret>,
-    pub tools_dir: PathBuf,
-    /// Of tools that are not in use, in MiB.
-    pub tools_mb: u64,
-    /// Of builds' caches: where, and how much a project's, and all on this worker, may have, in MiB.
-    pub cache_dir: PathBuf,
-    pub cache_mb: u64,
-    pub caches_mb: u64,
-    /// The operator's own, for every build.
-    pub build_env: Variables,
-    pub sandbox: Sandbox,
-    /// What builds may read beside the system.
-    pub sandbox_read: Vec<PathBuf>,
-    /// Whom builds run as where the worker is root.
-    pub build_uid: u32,
-    /// A control group that belongs to this worker. `None`: builds get none.
-    pub cgroup: Option<PathBuf>,
-    /// What builds may contact although its address is not public.
-    pub egress_allow: Vec<AllowedHost>,
-}
-
-/// How builds are held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sandbox {
-    Auto,
-    Bubblewrap,
-    Landlock,
-    UnsafeNone,
 }
 
 #[derive(Clone, Debug)]

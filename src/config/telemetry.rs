@@ -1,6 +1,6 @@
 //! The keys of traces.
 
-use super::load::Reader;
+use super::reader::Reader;
 use crate::domain::secret::Secret;
 use http::{HeaderName, HeaderValue};
 use url::Url;

@@ -1,6 +1,6 @@
 //! The keys of TLS, which edge and api have alike.
 
-use super::load::Reader;
+use super::reader::Reader;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

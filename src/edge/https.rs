@@ -6,36 +6,35 @@ use crate::edge::reply::{Manner, Reply};
 use crate::edge::request::{Method, Request};
 use crate::edge::site_host::{SiteHost, site_host};
 use crate::tls::certificates::CHALLENGE_FOLDER;
+use crate::tls::https::{self, Elsewhere};
 use bytes::Bytes;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-
-const PORT: u16 = 443;
 
 /// How the connections of one listener stand to TLS.
 #[derive(Clone, Default)]
 pub struct Https {
     /// Without TLS: where it is.
-    redirect: Option<u16>,
+    elsewhere: Option<Elsewhere>,
     /// By TLS: a whole line.
     hsts: Option<Arc<[u8]>>,
 }
 
 impl Https {
-    /// For a listener without TLS; `port` is that of TLS, where visitors are to be sent there.
-    pub fn elsewhere(port: Option<u16>) -> Self {
-        Self { redirect: port, hsts: None }
+    /// For a listener without TLS, by where visitors are sent from it.
+    pub fn plain(elsewhere: Option<Elsewhere>) -> Self {
+        Self { elsewhere, hsts: None }
     }
 
     /// For a listener with TLS. 0: browsers are told nothing.
-    pub fn here(max_age_s: u64) -> Self {
-        let line = || format!("Strict-Transport-Security: max-age={max_age_s}\r\n").into_bytes();
-        Self { redirect: None, hsts: (max_age_s > 0).then(|| line().into()) }
+    pub fn tls(max_age_s: u64) -> Self {
+        let line = |said: String| format!("Strict-Transport-Security: {said}\r\n").into_bytes().into();
+        Self { elsewhere: None, hsts: https::hsts(max_age_s).map(line) }
     }
 
     /// The answer to a request that is to come by TLS. `None`: it is answered as it is.
     pub fn sends_on(&self, request: &Request<'_>) -> Option<Reply> {
-        self.redirect.and_then(|port| redirect(request, port))
+        self.elsewhere.and_then(|elsewhere| redirect(request, elsewhere))
     }
 
     /// What an answer says beside its own lines. A site that says it itself is left with its word.
@@ -45,7 +44,7 @@ impl Https {
 }
 
 /// What is no request to a site is refused here as it is there.
-fn redirect(request: &Request<'_>, port: u16) -> Option<Reply> {
+fn redirect(request: &Request<'_>, elsewhere: Elsewhere) -> Option<Reply> {
     let target = request.target;
     let is_site_s =
         target.starts_with('/') && target.len() <= MAX_TARGET_BYTES && !target.starts_with(CHALLENGE_FOLDER);
@@ -57,9 +56,8 @@ fn redirect(request: &Request<'_>, port: u16) -> Option<Reply> {
     if host.as_str().parse::<Ipv4Addr>().is_ok() {
         return None;
     }
-    let port = if port == PORT { String::new() } else { format!(":{port}") };
     let manner = Manner { is_head: request.method == Method::Head, ..Manner::default() };
-    let fields = manner.moved_fields(&format!("https://{}{port}{target}", host.as_str()));
+    let fields = manner.moved_fields(&elsewhere.address(host.as_str(), target));
     Some(manner.own(308, fields, Bytes::new()))
 }
 
@@ -73,7 +71,7 @@ mod tests {
         let method_name = method;
         let method = Method::of(method);
         let request = Request { method, method_name, target, authority: None, fields: &fields };
-        let reply = Https::elsewhere(Some(port)).sends_on(&request)?;
+        let reply = Https::plain(Some(Elsewhere(port))).sends_on(&request)?;
         assert_eq!(reply.status, 308);
         let lines = String::from_utf8(reply.lines.as_bytes().to_vec()).unwrap();
         let location = lines.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap();

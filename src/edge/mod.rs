@@ -35,9 +35,10 @@ mod site_counters;
 mod site_host;
 mod skew;
 mod tally;
+mod target;
 mod unusual;
 
-pub use server::{Listeners, serve};
+pub use server::serve;
 
 use crate::domain::host::Hostname;
 use crate::ports::blobs::Blobs;
@@ -46,7 +47,6 @@ use crate::ports::clock::Clock;
 use crate::ports::notices::Notices;
 use crate::ports::traces::Tracer;
 use crate::tls::certificates::Certificates;
-use crate::tls::files::TlsFiles;
 use crate::tls::{KnownSites, Unsaid};
 use access_log::Destination;
 use async_trait::async_trait;
@@ -93,9 +93,6 @@ pub struct EdgeSettings {
     pub access_log: Option<Destination>,
     /// Hosts that have metrics of their own.
     pub metrics_sites: usize,
-    pub tls: Option<TlsFiles>,
-    /// The port of TLS, as visitors reach it, where those who come without are sent there.
-    pub https_redirect: Option<u16>,
     /// For how long browsers are told to stay with TLS, in seconds; 0: they are not.
     pub hsts_max_age_s: u64,
 }
@@ -117,8 +114,6 @@ impl Default for EdgeSettings {
             skew_protection: Duration::from_secs(86_400),
             access_log: None,
             metrics_sites: 500,
-            tls: None,
-            https_redirect: None,
             hsts_max_age_s: 0,
         }
     }

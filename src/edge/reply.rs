@@ -121,6 +121,14 @@ impl Reply {
         }
     }
 
+    /// The body by itself, for who cannot write it with the lines.
+    pub fn take_body(&mut self) -> FileBody {
+        match std::mem::replace(&mut self.body, FileBody::Empty) {
+            FileBody::OfReady => FileBody::Held(self.lines.body().cloned().unwrap_or_default()),
+            other => other,
+        }
+    }
+
     /// Of its site, where it has one.
     pub fn counters(&self) -> Option<&SiteCounters> {
         let site = self.manner.site.as_ref().or(self.lines.ready().map(|ready| &ready.seen.site));
@@ -220,6 +228,14 @@ impl Manner {
         let lines = Lines::Own(fields.lines(|_| true).0);
         Reply { status, lines, body: FileBody::Held(body), manner: self }
     }
+}
+
+/// Names and values of whole lines.
+pub fn fields_of(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    lines.split(|byte| *byte == b'\n').filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    })
 }
 
 /// RFC 9211, a whole line.

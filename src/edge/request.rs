@@ -4,8 +4,6 @@ use crate::domain::http::accept_encoding::Accepted;
 use crate::domain::http::conditions::Conditions;
 use crate::domain::routing::request::Fields;
 use httparse::Header;
-use percent_encoding::{CONTROLS, utf8_percent_encode};
-use std::borrow::Cow;
 
 /// Methods that the edge tells apart. Names are case sensitive (RFC 9110, 9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,21 +41,6 @@ impl Method {
     pub fn reads(self) -> bool {
         matches!(self, Self::Get | Self::Head)
     }
-}
-
-/// Whether path and query have no byte that neither may have: as the `http` crate has it, by which HTTP/2 and
-/// actix-web read them, so that a visitor meets one rule. Text beyond ASCII is let in, since people and
-/// programs send it ([`in_ascii`]).
-pub fn is_target(target: &str) -> bool {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let is_sent = |byte: u8| byte.is_ascii_graphic() || !byte.is_ascii();
-    path.bytes().all(|byte| is_sent(byte) && !b"#<>`".contains(&byte))
-        && query.bytes().all(|byte| is_sent(byte) && !b"#<>\"".contains(&byte))
-}
-
-/// A target as browsers send it: what is no ASCII in percents (RFC 3987, 3.1).
-pub fn in_ascii(target: &str) -> Cow<'_, str> {
-    if target.is_ascii() { Cow::Borrowed(target) } else { utf8_percent_encode(target, CONTROLS).into() }
 }
 
 #[derive(Clone, Copy)]

@@ -11,13 +11,14 @@ use crate::edge::{Edge, EdgePorts, EdgeSettings, unusual};
 use crate::ports::clock::Clock;
 use crate::tls::Hosts;
 use crate::tls::certificates::renewing;
-use crate::tls::files::{TlsFiles, following};
+use crate::tls::files::following;
 use crate::tls::handshake::Handshakes;
+use crate::tls::listeners::{Listeners, TlsListener};
 use actix_http::Protocol;
 use actix_server::Server;
 use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
 use std::cell::RefCell;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,15 +35,9 @@ const LOG_EVERY: Duration = Duration::from_secs(1);
 /// How long the access log may take to be written to its end.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Where visitors come in.
-pub struct Listeners {
-    pub plain: TcpListener,
-    pub tls: Option<TcpListener>,
-}
-
 /// Serves visitors until `stop`, then finishes what runs, for at most 30 seconds. Must be called
-/// within a Tokio runtime of several threads. Fails when a listener, the disk, the access log or a
-/// certificate cannot be used.
+/// within a Tokio runtime of several threads. Fails when a listener, the disk or the access log cannot be
+/// used.
 pub async fn serve(
     ports: EdgePorts,
     settings: EdgeSettings,
@@ -68,19 +63,19 @@ pub async fn serve(
         .shutdown_timeout(DRAIN_S)
         .shutdown_signal(stop.clone().cancelled_owned());
     let address = listeners.plain.local_addr()?;
-    let (plain, elsewhere) = (house.clone(), Https::elsewhere(settings.https_redirect));
+    let (plain, elsewhere) = (house.clone(), Https::plain(listeners.elsewhere));
     server = server.listen("edge", listeners.plain, move || {
         plain.clone().serving(address, elsewhere.clone(), |stream| std::future::ready(Some(stream)))
     })?;
     let sites = Hosts::Sites(Arc::clone(&edge) as _);
     let (mut files, mut renewed) = (None, None);
-    if let Some(listener) = listeners.tls {
-        files = settings.tls.map(TlsFiles::certificate).transpose()?;
+    if let Some(TlsListener { socket, files: shown }) = listeners.tls {
+        files = shown;
         renewed = ports.certificates;
         let handshakes = Arc::new(Handshakes::new(sites.clone(), renewed.clone(), files.clone())?);
-        let (address, tls) = (listener.local_addr()?, house.clone());
-        let here = Https::here(settings.hsts_max_age_s);
-        server = server.listen("edge-tls", listener, move || {
+        let (address, tls) = (socket.local_addr()?, house.clone());
+        let here = Https::tls(settings.hsts_max_age_s);
+        server = server.listen("edge-tls", socket, move || {
             let handshakes = Arc::clone(&handshakes);
             tls.clone().serving(address, here.clone(), move |stream| {
                 let handshakes = Arc::clone(&handshakes);

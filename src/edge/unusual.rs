@@ -3,9 +3,9 @@
 //! answers, which are the same.
 
 use crate::edge::access_log::Circumstances;
-use crate::edge::front::connection::{Desk, HEAD_DEADLINE, KEEP_ALIVE};
+use crate::edge::front::connection::{CLOSE_DEADLINE, Desk, HEAD_DEADLINE, KEEP_ALIVE};
 use crate::edge::held::Pages;
-use crate::edge::reply::{FileBody, Reply, cache_status};
+use crate::edge::reply::{FileBody, Reply, cache_status, fields_of};
 use crate::edge::request::{Method, Request};
 use actix_http::{HttpService, Protocol};
 use actix_service::{IntoServiceFactory as _, ServiceFactory, ServiceFactoryExt as _, map_config};
@@ -24,11 +24,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// How much of a held file is handed to the connection at once.
 const PIECE_BYTES: usize = 128 * 1024;
 
@@ -78,7 +77,7 @@ async fn handle(request: HttpRequest) -> HttpResponse {
     response(reply, &hsts)
 }
 
-fn response(reply: Reply, hsts: &[u8]) -> HttpResponse {
+fn response(mut reply: Reply, hsts: &[u8]) -> HttpResponse {
     let mut response =
         HttpResponse::build(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::NOT_FOUND));
     append(&mut response, reply.lines.as_bytes());
@@ -87,11 +86,7 @@ fn response(reply: Reply, hsts: &[u8]) -> HttpResponse {
     }
     append(&mut response, hsts);
     let len = reply.len();
-    let body = match reply.body {
-        FileBody::OfReady => FileBody::Held(reply.lines.body().cloned().unwrap_or_default()),
-        other => other,
-    };
-    match body {
+    match reply.take_body() {
         FileBody::Empty if reply.status == 204 || reply.status == 304 => response.finish(),
         _ if reply.manner.is_head => response.no_chunking(len).body(NoBody),
         FileBody::Empty | FileBody::OfReady => response.finish(),
@@ -104,9 +99,7 @@ fn response(reply: Reply, hsts: &[u8]) -> HttpResponse {
 
 /// Lines as they are sent, but for the length, which the body says.
 fn append(response: &mut HttpResponseBuilder, lines: &[u8]) {
-    for line in lines.split(|byte| *byte == b'\n') {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+    for (name, value) in fields_of(lines) {
         let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else {
             continue;
         };

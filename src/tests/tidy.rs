@@ -14,10 +14,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ops", &["ops"]),
     ("demo", &["domain", "demo"]),
     ("flights", &["flights"]),
+    ("http2", &["http2"]),
     ("tls", &["domain", "ports", "flights", "tls"]),
-    ("api", &["domain", "ports", "app", "config", "ops", "tls", "api"]),
+    ("api", &["domain", "ports", "app", "config", "ops", "http2", "tls", "api"]),
     ("worker", &["domain", "ports", "app", "config", "ops", "worker"]),
-    ("edge", &["domain", "ports", "config", "ops", "flights", "tls", "edge"]),
+    ("edge", &["domain", "ports", "config", "ops", "flights", "http2", "tls", "edge"]),
     (
         "wiring",
         &[

@@ -37,6 +37,8 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 /// What is shown to clients, as it was read last.
 pub struct Certificate {
     files: TlsFiles,
+    /// How the files were before they were read first.
+    marks: Marks,
     shown: RwLock<Arc<CertifiedKey>>,
 }
 
@@ -46,8 +48,9 @@ type Marks = [Option<(u64, u64, i64, i64)>; 2];
 impl TlsFiles {
     /// Fails when the files cannot be read or do not belong together.
     pub fn certificate(self) -> anyhow::Result<Arc<Certificate>> {
+        let marks = self.marks();
         let shown = RwLock::new(Arc::new(self.read()?));
-        Ok(Arc::new(Certificate { files: self, shown }))
+        Ok(Arc::new(Certificate { files: self, marks, shown }))
     }
 
     fn read(&self) -> anyhow::Result<CertifiedKey> {
@@ -97,7 +100,8 @@ impl Certificate {
     /// Reads the files again whenever they change, for ever. What cannot be used is told, and the
     /// certificate before it goes on being shown.
     pub async fn follow(&self) {
-        let (mut seen, role) = (self.files.marks(), self.files.role);
+        // What changed since then is seen, too: a role may begin to serve long after.
+        let (mut seen, role) = (self.marks, self.files.role);
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let marks = self.files.marks();

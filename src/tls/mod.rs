@@ -1,5 +1,5 @@
-//! TLS for the roles that strangers connect to: certificates from [`files`], or those that gv gets by itself
-//! ([`certificates`]), and the [`handshake`] that shows them.
+//! TLS for the roles that strangers connect to: their [`listeners`], certificates from [`files`] or those that gv
+//! gets by itself ([`certificates`]), the [`handshake`] that shows them, and the way to it from http ([`https`]).
 //!
 //! It knows nothing of sites nor of the API: whoever listens says in [`Hosts`] whose hosts its connections are
 //! for. Start with [`handshake::Handshakes`].
@@ -7,6 +7,8 @@
 pub mod certificates;
 pub mod files;
 pub mod handshake;
+pub mod https;
+pub mod listeners;
 pub mod wire;
 
 use crate::domain::host::Hostname;

@@ -37,7 +37,7 @@ use backends::{Backends, Shared};
 use builds::executor;
 use certificates::Shown;
 use data_dir::{DataDir, OwnerSession};
-use listeners::{api_listeners, edge_listeners, tls_address};
+use listeners::{api_listeners, edge_listeners};
 use process::Process;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -73,8 +73,8 @@ pub async fn up(
     let Some(secrets) = keys::of_up(config, &data, &stop).await? else { return Ok(()) };
     let backends = Backends::connect(config, &secrets)?;
     let (api, edge) = (api_listeners(config)?, edge_listeners(config)?);
-    let (api_address, api_tls) = (api.plain.local_addr()?, tls_address(api.tls.as_ref())?);
-    let (edge_address, edge_tls) = (edge.plain.local_addr()?, tls_address(edge.tls.as_ref())?);
+    let (api_address, api_tls) = (api.plain.local_addr()?, api.tls_address()?);
+    let (edge_address, edge_tls) = (edge.plain.local_addr()?, edge.tls_address()?);
     let shown = Shown { edge: edge_tls.is_some(), api: api_tls.is_some() };
     let certificates = certificates::certificates(config, &backends.shared.blobs, &secrets, shown)?;
     let mut process = Process::new("up", config, &stop)?;
@@ -83,7 +83,7 @@ pub async fn up(
     checks.push(checks::sandbox(&executor));
     let ops = process.add_ops(checks)?;
     // Sites are served while the database is still waited for.
-    process.add_edge(config, &backends.shared, certificates.clone(), edge, Some(&config.data_dir))?;
+    process.add_edge(config, &backends.shared, certificates.clone(), edge, Some(&config.data_dir));
     let Some(()) =
         when_reachable("migrating the database", &stop, || migrate_now(&*backends.database)).await?
     else {
@@ -102,7 +102,7 @@ pub async fn up(
     let owner = OwnerSession { api: format!("http://{api_address}"), token: token.expose().to_owned() };
     data.keep_owner_session(&owner)?;
 
-    process.add_api(config, &app, api, certificates, edge_tls.is_none())?;
+    process.add_api(config, &app, api, certificates, edge_tls.is_none());
     process.add_worker(config, &app, &executor, data.worker_name()?)?;
     process.add_sweeper(&app);
     let started = Started {
@@ -134,7 +134,7 @@ pub async fn api(
         "auth.signing_keys: is empty; make a key with gv config keygen and give it to every gv api"
     );
     let listeners = api_listeners(config)?;
-    let (address, api_tls) = (listeners.plain.local_addr()?, tls_address(listeners.tls.as_ref())?);
+    let (address, api_tls) = (listeners.plain.local_addr()?, listeners.tls_address()?);
     let mut process = Process::new("api", config, &stop)?;
     let certificates = match api_tls {
         Some(_) => {
@@ -144,7 +144,7 @@ pub async fn api(
         None => None,
     };
     let app = app(config, &backends, (keys, secrets), config.edge.listen, &process.traces.tracer)?;
-    process.add_api(config, &app, listeners, certificates, true)?;
+    process.add_api(config, &app, listeners, certificates, true);
     process.add_sweeper(&app);
     let ops = process.add_ops(backend_checks(&backends))?;
     ready(&Started { api: Some(address), api_tls, ops, ..Started::of("api") })?;
@@ -185,11 +185,11 @@ pub async fn edge(
     let (shared, secrets) = (Shared::connect(config)?, parsed(&config.secrets.keys)?);
     shared.expect_shareable("edge")?;
     let listeners = edge_listeners(config)?;
-    let (address, edge_tls) = (listeners.plain.local_addr()?, tls_address(listeners.tls.as_ref())?);
+    let (address, edge_tls) = (listeners.plain.local_addr()?, listeners.tls_address()?);
     let mut process = Process::new("edge", config, &stop)?;
     let shown = Shown { edge: edge_tls.is_some(), api: false };
     let certificates = certificates::certificates(config, &shared.blobs, &secrets, shown)?;
-    process.add_edge(config, &shared, certificates, listeners, None)?;
+    process.add_edge(config, &shared, certificates, listeners, None);
     let ops = process.add_ops(vec![checks::cache(&shared.cache), checks::blobs(&shared.blobs)])?;
     ready(&Started { edge: Some(address), edge_tls, ops, ..Started::of("edge") })?;
     process.run().await

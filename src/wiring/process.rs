@@ -4,7 +4,7 @@
 
 use super::backends::Shared;
 use super::builds::tools;
-use super::listeners::{api_redirect, bind, edge_redirect, tls_address, tls_files};
+use super::listeners::bind;
 use super::traces::ProcessTraces;
 use super::{disk, half_of_pointer_ttl};
 use crate::adapters::clock::SystemClock;
@@ -14,10 +14,11 @@ use crate::app::App;
 use crate::config::Config;
 use crate::config::edge::AccessLog;
 use crate::edge::access_log::Destination;
-use crate::edge::{DiskSettings, EdgePorts, EdgeSettings, Listeners};
+use crate::edge::{DiskSettings, EdgePorts, EdgeSettings};
 use crate::ops::Checks;
 use crate::ports::executor::Executor;
 use crate::tls::certificates::Certificates;
+use crate::tls::listeners::Listeners;
 use crate::worker::{Machine, Worker, WorkerSettings};
 use crate::{api as api_role, edge as edge_role, ops, telemetry};
 use anyhow::Context as _;
@@ -80,18 +81,12 @@ impl Process {
         &mut self,
         config: &Config,
         app: &Arc<App>,
-        listeners: api_role::Listeners,
+        listeners: Listeners,
         certificates: Option<Arc<Certificates>>,
         renews: bool,
-    ) -> anyhow::Result<()> {
-        let settings = ApiSettings {
-            https_redirect: api_redirect(config, tls_address(listeners.tls.as_ref())?),
-            tls: tls_files("api", config.api.tls.as_ref()),
-            renews_certificates: renews,
-            ..ApiSettings::from(config)
-        };
+    ) {
+        let settings = ApiSettings { renews_certificates: renews, ..ApiSettings::from(config) };
         self.add("api", api_role::serve(app.clone(), settings, listeners, certificates, self.stop.clone()));
-        Ok(())
     }
 
     pub(super) fn add_worker(
@@ -123,7 +118,7 @@ impl Process {
         certificates: Option<Arc<Certificates>>,
         listeners: Listeners,
         folder: Option<&Path>,
-    ) -> anyhow::Result<()> {
+    ) {
         let ports = EdgePorts {
             cache: shared.cache.clone(),
             notices: shared.notices.clone(),
@@ -132,10 +127,8 @@ impl Process {
             tracer: self.traces.tracer.clone(),
             certificates,
         };
-        let https_redirect = edge_redirect(config, tls_address(listeners.tls.as_ref())?);
-        let settings = EdgeSettings { https_redirect, ..edge_settings(config, folder) };
+        let settings = edge_settings(config, folder);
         self.add("edge", edge_role::serve(ports, settings, listeners, self.stop.clone()));
-        Ok(())
     }
 
     pub(super) fn add_sweeper(&mut self, app: &Arc<App>) {
@@ -226,8 +219,6 @@ fn edge_settings(config: &Config, folder: Option<&Path>) -> EdgeSettings {
             AccessLog::File(path) => Some(Destination::File(path)),
         },
         metrics_sites: edge.metrics_sites,
-        tls: tls_files("edge", edge.tls.as_ref()),
-        https_redirect: None,
         hsts_max_age_s: edge.hsts_max_age_s,
     }
 }

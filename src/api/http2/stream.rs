@@ -2,7 +2,9 @@
 //! has room for it.
 
 use crate::api::error::{Kind, Problem};
-use crate::api::http2::{Desk, MAX_BUFFERED};
+use crate::api::http2::Desk;
+use crate::http2::OF_CONNECTION;
+use crate::http2::outgoing::{Gone, Outgoing, unless_given_up};
 use actix_http::error::PayloadError;
 use actix_http::{BoxedPayloadStream, Payload, Request};
 use actix_service::Service;
@@ -14,7 +16,7 @@ use actix_web::{HttpResponse, ResponseError as _};
 use bytes::Bytes;
 use futures_util::Stream;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, DATE};
 use http::request::Parts;
 use std::future::poll_fn;
@@ -23,24 +25,12 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 /// How many fields a request may have: as by HTTP/1.1.
 const MAX_FIELDS: usize = 96;
 /// How long a client may take nothing of an answer that waits for it.
 const STALL: Duration = Duration::from_secs(60);
-/// What belongs to a connection of HTTP/1.1 alone (RFC 9113, 8.2.2).
-const OF_CONNECTION: [&str; 5] =
-    ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
-
-/// The client is gone, or has given this request up.
-struct Gone;
-
-impl From<h2::Error> for Gone {
-    fn from(_: h2::Error) -> Self {
-        Self
-    }
-}
 
 /// Answers a request. Dropped, it ends the request.
 pub async fn answer<A, B>(
@@ -55,21 +45,18 @@ pub async fn answer<A, B>(
     let (head, body) = asked.into_parts();
     let is_head = head.method == http::Method::HEAD;
     let date = HttpDate::from(SystemTime::from(desk.clock.now())).to_string();
-    let outgoing = Outgoing { is_head, date };
+    let manner = Manner { is_head, date };
     let Some(request) = request(&head, body, peer) else {
         let problem = Problem::new(Kind::Malformed, "The head of the request cannot be read.");
-        let _ = outgoing.send(respond, problem.error_response()).await;
+        let _ = manner.send(respond, problem.error_response()).await;
         return;
     };
-    let answered = tokio::select! {
-        biased;
-        _ = poll_fn(|context| respond.poll_reset(context)) => return,
-        answered = Box::pin(desk.app.call(request)) => answered,
-    };
+    let answering = Box::pin(desk.app.call(request));
+    let Ok(answered) = unless_given_up(&mut respond, answering).await else { return };
     // Whoever is gone does not miss the rest.
     let _ = match answered {
-        Ok(answered) => Box::pin(outgoing.send(respond, answered.into_parts().1)).await,
-        Err(answered) => Box::pin(outgoing.send(respond, answered)).await,
+        Ok(answered) => Box::pin(manner.send(respond, answered.into_parts().1)).await,
+        Err(answered) => Box::pin(manner.send(respond, answered)).await,
     };
 }
 
@@ -112,12 +99,12 @@ impl Stream for Incoming {
 }
 
 /// How an answer goes out.
-struct Outgoing {
+struct Manner {
     is_head: bool,
     date: String,
 }
 
-impl Outgoing {
+impl Manner {
     async fn send<B: MessageBody>(
         self,
         mut respond: SendResponse<Bytes>,
@@ -126,25 +113,18 @@ impl Outgoing {
         let (answer, body) = answer.into_parts();
         let size = body.size();
         let is_empty = self.is_head || size.is_eof();
-        let mut stream = respond.send_response(self.head(&answer, size), is_empty)?;
+        let mut outgoing = Outgoing(respond.send_response(self.head(&answer, size), is_empty)?);
         if is_empty {
             return Ok(());
         }
         let mut body = pin!(body);
         loop {
-            let piece = tokio::select! {
-                biased;
-                _ = poll_fn(|context| stream.poll_reset(context)) => return Err(Gone),
-                piece = poll_fn(|context| body.as_mut().poll_next(context)) => piece,
-            };
-            match piece {
-                Some(Ok(bytes)) => write(&mut stream, bytes).await?,
-                Some(Err(_)) => {
-                    // The status is long sent: the client hears that this is not the end.
-                    stream.send_reset(Reason::INTERNAL_ERROR);
-                    return Err(Gone);
-                }
-                None => return Ok(stream.send_data(Bytes::new(), true)?),
+            let piece = poll_fn(|context| body.as_mut().poll_next(context));
+            match outgoing.unless_given_up(piece).await? {
+                Some(Ok(bytes)) => write(&mut outgoing, bytes).await?,
+                // The status is long sent: the client hears that this is not the end.
+                Some(Err(_)) => return Err(outgoing.cut_off(Reason::INTERNAL_ERROR)),
+                None => return outgoing.send(Bytes::new(), true),
             }
         }
     }
@@ -175,26 +155,10 @@ impl Outgoing {
 }
 
 /// Hands bytes over as the client has room for them.
-async fn write(stream: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<(), Gone> {
+async fn write(outgoing: &mut Outgoing, mut bytes: Bytes) -> Result<(), Gone> {
     while !bytes.is_empty() {
-        let wanted = bytes.len().min(MAX_BUFFERED);
-        stream.reserve_capacity(wanted);
-        let room = poll_fn(|context| {
-            loop {
-                match stream.capacity() {
-                    0 => match ready!(stream.poll_capacity(context)) {
-                        Some(Ok(_)) => {}
-                        Some(Err(_)) | None => return Poll::Ready(Err(Gone)),
-                    },
-                    room => return Poll::Ready(Ok(room.min(wanted))),
-                }
-            }
-        });
-        let Ok(room) = timeout(STALL, room).await else {
-            stream.send_reset(Reason::CANCEL);
-            return Err(Gone);
-        };
-        stream.send_data(bytes.split_to(room?), false)?;
+        let room = outgoing.room(bytes.len(), Instant::now() + STALL).await?;
+        outgoing.send(bytes.split_to(room), false)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::edge::https::Https;
 use crate::edge::moment::Moments;
 use crate::edge::pages::{self, Page};
 use crate::edge::reply::{Manner, Reply};
-use crate::edge::request::{Method, Request, in_ascii};
+use crate::edge::request::{Method, Request};
 use crate::edge::tally::Tally;
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::cell::RefCell;
@@ -30,6 +30,8 @@ use tokio_util::io::poll_read_buf;
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection may lie idle.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client may take to leave after its last answer, where it is waited for.
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// What is still coming is read for so long after the last answer, so that the client gets it before
 /// it hears that nobody reads any more.
 const LINGER: Duration = Duration::from_secs(2);
@@ -93,9 +95,8 @@ impl<S: AsyncRead + Outgoing> Connection<S> {
             let read = std::mem::take(&mut self.read);
             let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
             let next = match head::read(&read, &mut room) {
-                Head::Whole { request, len, closes } => {
+                Head::Whole { request, target, len, closes } => {
                     let closes = closes || self.waiting.is_stopping();
-                    let target = in_ascii(request.target);
                     let next = self.answer(&Request { target: &target, ..request }, closes).await;
                     self.keep_rest(read, len);
                     began = self.now;

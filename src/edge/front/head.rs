@@ -2,8 +2,10 @@
 //! whether the front answers it or actix-web.
 
 use crate::edge::pages::{BAD_REQUEST, Page, TOO_LONG, TOO_MANY_FIELDS};
-use crate::edge::request::{Method, Request, is_target};
+use crate::edge::request::{Method, Request};
+use crate::edge::target::{Unfit, in_ascii};
 use httparse::{Error, Header, Status};
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 /// Of a request, with all its fields, in bytes.
@@ -16,8 +18,8 @@ pub type FieldRoom<'r> = [MaybeUninit<Header<'r>>; MAX_FIELDS];
 pub enum Head<'r> {
     /// There is more to come.
     Partial,
-    /// An ordinary request, and the length of its head.
-    Whole { request: Request<'r>, len: usize, closes: bool },
+    /// An ordinary request, its target in ASCII, and the length of its head.
+    Whole { request: Request<'r>, target: Cow<'r, str>, len: usize, closes: bool },
     /// One for actix-web, with all that follows.
     Unusual,
     /// None that can be read: nothing behind it is.
@@ -61,15 +63,16 @@ pub fn read<'r>(bytes: &'r [u8], room: &'r mut FieldRoom<'r>) -> Head<'r> {
         }
     }
     let is_ordinary = version == 1 && method != Method::Refused && target.starts_with('/');
-    // actix-web cuts fragments off.
-    if !is_ordinary || target.contains('#') {
+    if !is_ordinary {
         return Head::Unusual;
     }
-    if !is_target(target) {
-        return Head::Malformed(BAD_REQUEST);
-    }
     let request = Request { method, method_name, target, authority: None, fields };
-    Head::Whole { request, len, closes }
+    match in_ascii(target) {
+        Ok(target) => Head::Whole { request, target, len, closes },
+        // actix-web cuts them off.
+        Err(Unfit::Fragment) => Head::Unusual,
+        Err(Unfit::Malformed) => Head::Malformed(BAD_REQUEST),
+    }
 }
 
 /// A head that has no end yet, and no more room.
@@ -101,9 +104,9 @@ mod tests {
             Head::Partial => "partial".to_owned(),
             Head::Unusual => "unusual".to_owned(),
             Head::Malformed(page) => page.status.to_string(),
-            Head::Whole { request, len, closes } => {
+            Head::Whole { request, target, len, closes } => {
                 let rest = &text[len..];
-                format!("{:?} {} {} {closes} {rest}", request.method, request.target, request.fields.len())
+                format!("{:?} {target} {} {closes} {rest}", request.method, request.fields.len())
             }
         }
     }
@@ -116,7 +119,7 @@ mod tests {
             ("GET / HTTP/1.1\nHost: a\n\n", "Get / 1 false "),
             ("BREW / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n", "Other / 1 false "),
             ("GET / HTTP/1.1\r\nHost: a\r\n", "partial"),
-            ("GET /\u{e9}?\u{e9}={`} HTTP/1.1\r\nHost: a\r\n\r\n", "Get /\u{e9}?\u{e9}={`} 1 false "),
+            ("GET /\u{e9}?\u{e9}={`} HTTP/1.1\r\nHost: a\r\n\r\n", "Get /%C3%A9?%C3%A9={`} 1 false "),
             ("", "partial"),
         ] {
             assert_eq!(seen(text), expected, "{text}");

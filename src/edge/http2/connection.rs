@@ -1,18 +1,15 @@
 //! One connection: many requests at a time, until one side has enough.
 
-use crate::edge::front::connection::{Desk, HEAD_DEADLINE, KEEP_ALIVE};
+use crate::edge::front::connection::{CLOSE_DEADLINE, Desk, HEAD_DEADLINE, KEEP_ALIVE};
 use crate::edge::front::head::MAX_HEAD;
 use crate::edge::front::waiting::{Ended, Waiting};
 use crate::edge::front::{Outgoing, Rewound};
-use crate::edge::http2::gathered::{Gathered, Release, gather};
+use crate::edge::http2::gathered::{Release, gather};
 use crate::edge::http2::stream::{Host, answer};
-use crate::edge::http2::{MAX_BUFFERED, MAX_STREAMS};
+use crate::http2::{Asked, builder, poll_asked};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use h2::RecvStream;
-use h2::server::{Builder, Connection, SendResponse};
-use http::Request;
 use std::future::{Future as _, poll_fn};
 use std::net::IpAddr;
 use std::pin::pin;
@@ -22,14 +19,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncRead;
 
-/// How long a client may take to leave after its last answer, once it was asked to.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// While answers are under way, each has a deadline of its own.
 const NO_DEADLINE: Duration = Duration::from_secs(86_400);
 
 /// What a connection does next.
 enum Next {
-    Asked(Box<Request<RecvStream>>, SendResponse<Bytes>),
+    Asked(Asked),
     /// The last answer under way came to its end.
     Idle,
     Closed,
@@ -39,7 +34,7 @@ enum Next {
 pub async fn serve<S: AsyncRead + Outgoing>(stream: S, desk: Rc<Desk>, client: Option<IpAddr>) {
     let mut waiting = Waiting::new(Arc::clone(&desk.stopping));
     let (gathered, release) = gather(Rewound::new(Bytes::new(), stream));
-    let mut handshake = pin!(builder().handshake::<_, Bytes>(gathered));
+    let mut handshake = pin!(builder(MAX_HEAD as u32).handshake::<_, Bytes>(gathered));
     let shaking = poll_fn(|context| {
         let shaken = handshake.as_mut().poll(context).map(Result::ok);
         let_go(&release, context).map_or(shaken, |_| Poll::Ready(None))
@@ -63,16 +58,17 @@ pub async fn serve<S: AsyncRead + Outgoing>(stream: S, desk: Rc<Desk>, client: O
                 if was_busy && answers.is_empty() {
                     return Poll::Ready(Next::Idle);
                 }
-                let next = poll_connection(&mut connection, context, answers.len() < MAX_STREAMS);
-                if let Poll::Ready(Next::Asked(..)) = next {
+                let next = match poll_asked(&mut connection, answers.len(), context) {
                     // Its answer may be ready at once.
-                    return next;
-                }
+                    Poll::Ready(Some(asked)) => return Poll::Ready(Next::Asked(asked)),
+                    Poll::Ready(None) => Poll::Ready(Next::Closed),
+                    Poll::Pending => Poll::Pending,
+                };
                 let_go(&release, context).map_or(next, Poll::Ready)
             },
         );
         match next.await {
-            Ok(Next::Asked(request, respond)) => {
+            Ok(Next::Asked((request, respond))) => {
                 // Nobody reads contents: what comes of one is thrown away.
                 let (head, _) = request.into_parts();
                 answers.push(answer(Rc::clone(&host), head, respond));
@@ -87,32 +83,6 @@ pub async fn serve<S: AsyncRead + Outgoing>(stream: S, desk: Rc<Desk>, client: O
             }
         }
     }
-}
-
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(MAX_STREAMS as u32)
-        .max_header_list_size(MAX_HEAD as u32)
-        .max_send_buffer_size(MAX_BUFFERED);
-    builder
-}
-
-/// With no room for another request the connection goes on all the same: clients give up requests, take
-/// answers, and leave.
-fn poll_connection<S: AsyncRead + Outgoing>(
-    connection: &mut Connection<Gathered<Rewound<S>>, Bytes>,
-    context: &mut Context<'_>,
-    has_room: bool,
-) -> Poll<Next> {
-    if !has_room {
-        return connection.poll_closed(context).map(|_| Next::Closed);
-    }
-    connection.poll_accept(context).map(|asked| match asked {
-        Some(Ok((request, respond))) => Next::Asked(Box::new(request), respond),
-        // h2 has told the client what was wrong.
-        Some(Err(_)) | None => Next::Closed,
-    })
 }
 
 /// What was gathered goes out. `Some`: it cannot.

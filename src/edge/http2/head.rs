@@ -3,18 +3,16 @@
 
 use crate::edge::front::head::MAX_FIELDS;
 use crate::edge::pages::{BAD_REQUEST, Page, TOO_MANY_FIELDS};
-use crate::edge::reply::{Reply, cache_status};
-use crate::edge::request::{Method, Request, in_ascii, is_target};
+use crate::edge::reply::{Reply, cache_status, fields_of};
+use crate::edge::request::{Method, Request};
 use crate::edge::site_host::parse;
+use crate::edge::target::in_ascii;
+use crate::http2::OF_CONNECTION;
 use http::header::{COOKIE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
 use httparse::Header;
 use std::borrow::Cow;
-
-/// What belongs to a connection of HTTP/1.1 alone (RFC 9113, 8.2.2).
-const OF_CONNECTION: [&str; 5] =
-    ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
 /// Brings the head of a request into the form of HTTP/1.1, where rules look for it: the authority is the
 /// field Host (RFC 9113, 8.3.1), and cookies are one field (8.2.3). `Err`: it is refused so.
@@ -38,10 +36,7 @@ pub fn bring_into_form(head: &mut Parts) -> Result<(), Page> {
     if head.headers.len() > MAX_FIELDS {
         return Err(TOO_MANY_FIELDS);
     }
-    if !is_target(target(head)) {
-        return Err(BAD_REQUEST);
-    }
-    if let Cow::Owned(ascii) = in_ascii(target(head)) {
+    if let Cow::Owned(ascii) = in_ascii(target(head)).map_err(|_| BAD_REQUEST)? {
         head.uri = Uri::try_from(ascii).map_err(|_| BAD_REQUEST)?;
     }
     Ok(())
@@ -74,9 +69,7 @@ pub fn response(reply: &Reply, more: [&[u8]; 2]) -> Response<()> {
 }
 
 fn append(fields: &mut HeaderMap, lines: &[u8]) {
-    for line in lines.split(|byte| *byte == b'\n') {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+    for (name, value) in fields_of(lines) {
         let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else {
             continue;
         };

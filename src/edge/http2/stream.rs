@@ -4,20 +4,19 @@
 use crate::edge::access_log::Circumstances;
 use crate::edge::front::connection::Desk;
 use crate::edge::front::writing::Patience;
+use crate::edge::http2::MAX_LOADS;
 use crate::edge::http2::head::{self, bring_into_form};
-use crate::edge::http2::{MAX_BUFFERED, MAX_LOADS};
 use crate::edge::reply::{FileBody, Manner, Reply};
 use crate::edge::request::Request;
+use crate::http2::outgoing::{Gone, Outgoing, unless_given_up};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use h2::Reason;
 use h2::server::SendResponse;
-use h2::{Reason, SendStream};
 use http::Response;
 use http::request::Parts;
-use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Instant;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -28,15 +27,6 @@ pub struct Host {
     client: String,
     /// Room for what asks more than memory.
     loads: Semaphore,
-}
-
-/// The client is gone, or has given this request up.
-struct Gone;
-
-impl From<h2::Error> for Gone {
-    fn from(_: h2::Error) -> Self {
-        Self
-    }
 }
 
 impl Host {
@@ -58,11 +48,7 @@ impl Host {
             let streams = matches!(reply.body, FileBody::Stream(..));
             Some((reply, streams.then_some(room)))
         };
-        tokio::select! {
-            biased;
-            _ = poll_fn(|context| respond.poll_reset(context)) => None,
-            loaded = loading => loaded,
-        }
+        unless_given_up(respond, loading).await.ok().flatten()
     }
 }
 
@@ -93,28 +79,25 @@ pub async fn answer(host: Rc<Host>, mut head: Parts, mut respond: SendResponse<B
     let _ = Box::pin(send(respond, response, reply)).await;
 }
 
-async fn send(mut respond: SendResponse<Bytes>, head: Response<()>, reply: Reply) -> Result<(), Gone> {
+async fn send(mut respond: SendResponse<Bytes>, head: Response<()>, mut reply: Reply) -> Result<(), Gone> {
     let (len, is_head) = (reply.len(), reply.manner.is_head);
-    let body = match reply.body {
-        FileBody::OfReady => FileBody::Held(reply.lines.body().cloned().unwrap_or_default()),
-        other => other,
-    };
+    let body = reply.take_body();
     let is_empty = is_head || len == 0 || matches!(body, FileBody::Empty | FileBody::Length(_));
     let mut outgoing = Outgoing(respond.send_response(head, is_empty)?);
     match body {
         _ if is_empty => Ok(()),
-        FileBody::Held(bytes) => outgoing.write(bytes, true).await,
+        FileBody::Held(bytes) => write(&mut outgoing, bytes, true).await,
         FileBody::Pages(pages, mut range) => {
             let mut patience = Patience::of(len);
             while !range.is_empty() {
                 let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-                let mut piece = vec![0; outgoing.room(left, &patience).await?];
+                let mut piece = vec![0; outgoing.room(left, patience.deadline().into()).await?];
                 let Ok(read @ 1..) = pages.read(range.start, &mut piece) else {
-                    return outgoing.reset(Reason::INTERNAL_ERROR);
+                    return Err(outgoing.cut_off(Reason::INTERNAL_ERROR));
                 };
                 piece.truncate(read);
                 range.start += read as u64;
-                outgoing.0.send_data(piece.into(), range.is_empty())?;
+                outgoing.send(piece.into(), range.is_empty())?;
                 patience.begin();
             }
             Ok(())
@@ -122,14 +105,11 @@ async fn send(mut respond: SendResponse<Bytes>, head: Response<()>, reply: Reply
         FileBody::Stream(_, mut pieces) => {
             let mut left = len;
             while left > 0 {
-                let piece = tokio::select! {
-                    biased;
-                    _ = poll_fn(|context| outgoing.0.poll_reset(context)) => return Err(Gone),
-                    piece = pieces.next() => piece,
+                let Some(Ok(piece)) = outgoing.unless_given_up(pieces.next()).await? else {
+                    return Err(outgoing.cut_off(Reason::INTERNAL_ERROR));
                 };
-                let Some(Ok(piece)) = piece else { return outgoing.reset(Reason::INTERNAL_ERROR) };
                 left = left.saturating_sub(piece.len() as u64);
-                outgoing.write(piece, left == 0).await?;
+                write(&mut outgoing, piece, left == 0).await?;
             }
             Ok(())
         }
@@ -137,45 +117,13 @@ async fn send(mut respond: SendResponse<Bytes>, head: Response<()>, reply: Reply
     }
 }
 
-/// The way of a body to the client.
-struct Outgoing(SendStream<Bytes>);
-
-impl Outgoing {
-    async fn write(&mut self, mut bytes: Bytes, is_last: bool) -> Result<(), Gone> {
-        let mut patience = Patience::of(bytes.len() as u64);
-        while !bytes.is_empty() {
-            let room = self.room(bytes.len(), &patience).await?;
-            let piece = bytes.split_to(room);
-            self.0.send_data(piece, is_last && bytes.is_empty())?;
-            patience.begin();
-        }
-        Ok(())
+async fn write(outgoing: &mut Outgoing, mut bytes: Bytes, is_last: bool) -> Result<(), Gone> {
+    let mut patience = Patience::of(bytes.len() as u64);
+    while !bytes.is_empty() {
+        let room = outgoing.room(bytes.len(), patience.deadline().into()).await?;
+        let piece = bytes.split_to(room);
+        outgoing.send(piece, is_last && bytes.is_empty())?;
+        patience.begin();
     }
-
-    /// Waits until the client has room for some bytes, of those that are left, which are not none.
-    async fn room(&mut self, left: usize, patience: &Patience) -> Result<usize, Gone> {
-        let wanted = left.min(MAX_BUFFERED);
-        self.0.reserve_capacity(wanted);
-        let room = poll_fn(|context| {
-            loop {
-                match self.0.capacity() {
-                    0 => match std::task::ready!(self.0.poll_capacity(context)) {
-                        Some(Ok(_)) => {}
-                        Some(Err(_)) | None => return Poll::Ready(Err(Gone)),
-                    },
-                    room => return Poll::Ready(Ok(room.min(wanted))),
-                }
-            }
-        });
-        match tokio::time::timeout_at(patience.deadline().into(), room).await {
-            Ok(room) => room,
-            Err(_) => self.reset(Reason::CANCEL).map(|()| 0),
-        }
-    }
-
-    /// Ends the answer before its end.
-    fn reset(&mut self, reason: Reason) -> Result<(), Gone> {
-        self.0.send_reset(reason);
-        Err(Gone)
-    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //! real one gives is in `tests/certificates`.
 
 use super::tls::{certificate, client};
-use super::{HOUR, Running};
+use super::{HOUR, Running, Secured};
 use gv::domain::host::{HostKind, Hostname};
 use gv::edge::EdgeSettings;
 use gv::ports::authority::Way;
@@ -14,8 +14,9 @@ fn edge_settings() -> EdgeSettings {
     EdgeSettings { pointer_ttl: HOUR, ..EdgeSettings::default() }
 }
 
-fn settings(on_demand: OnDemand) -> CertificateSettings {
-    CertificateSettings {
+/// It gets certificates itself.
+fn itself(on_demand: OnDemand) -> Secured {
+    let certificates = CertificateSettings {
         domain: Hostname::parse("sites.example").unwrap(),
         api_hosts: vec![Hostname::parse("api.sites.example").unwrap()],
         shows_api: false,
@@ -23,7 +24,8 @@ fn settings(on_demand: OnDemand) -> CertificateSettings {
         ways: vec![Way::TlsAlpn],
         orders_per_hour: 10,
         dns_wait: Duration::ZERO,
-    }
+    };
+    Secured { certificates: Some(certificates), ..Secured::default() }
 }
 
 /// What a client that trusts nobody hears of a handshake with this host.
@@ -35,7 +37,7 @@ async fn refused(address: SocketAddr, host: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_get_no_certificate_hear_so_at_once() {
-    let edge = Running::with_certificates(edge_settings(), settings(OnDemand::Custom)).await;
+    let edge = Running::with_tls(edge_settings(), itself(OnDemand::Custom)).await;
     for host in ["www.customer.example", "blog.sites.example"] {
         edge.publish((host, 1, HostKind::Production), &[("index.html", b"hello")]).await;
     }
@@ -52,7 +54,7 @@ async fn hosts_that_get_no_certificate_hear_so_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_that_cannot_be_reached_is_not_asked_again_at_each_hello() {
-    let edge = Running::with_certificates(edge_settings(), settings(OnDemand::All)).await;
+    let edge = Running::with_tls(edge_settings(), itself(OnDemand::All)).await;
     edge.publish(("blog.sites.example", 1, HostKind::Production), &[("index.html", b"hello")]).await;
     let address = edge.tls_address.unwrap();
     refused(address, "blog.sites.example").await;
@@ -69,11 +71,8 @@ async fn the_operators_own_certificate_is_shown_where_it_fits_and_to_whoever_els
     let folder = tempfile::tempdir().unwrap();
     let files = certificate(folder.path());
     let root = std::fs::read(&files.cert).unwrap();
-    let edge = Running::with_certificates(
-        EdgeSettings { tls: Some(files), ..edge_settings() },
-        settings(OnDemand::All),
-    )
-    .await;
+    let secured = Secured { files: Some(files.certificate().unwrap()), ..itself(OnDemand::All) };
+    let edge = Running::with_tls(edge_settings(), secured).await;
     edge.publish_files(&[("index.html", b"by TLS")]).await;
     let address = edge.tls_address.unwrap();
     let url = format!("https://blog.localhost:{}", address.port());
@@ -85,7 +84,7 @@ async fn the_operators_own_certificate_is_shown_where_it_fits_and_to_whoever_els
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_may_have_proofs_of_its_own_and_strangers_who_look_for_ours_cost_little() {
-    let edge = Running::with_certificates(edge_settings(), settings(OnDemand::All)).await;
+    let edge = Running::with_tls(edge_settings(), itself(OnDemand::All)).await;
     let files: [(&str, &[u8]); 1] = [(".well-known/acme-challenge/theirs", b"of another authority")];
     edge.publish(("www.customer.example", 1, HostKind::Production), &files).await;
     let ask = async |token: &str| {

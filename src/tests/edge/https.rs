@@ -1,11 +1,12 @@
 //! Visitors who come without TLS are sent to it, and told to stay.
 
 use super::tls::certificate;
-use super::{Answer, HOUR, Running};
+use super::{Answer, HOUR, Running, Secured};
 use gv::domain::host::HostKind;
 use gv::domain::routing::compile::{Settings, compile};
 use gv::domain::routing::sources::Sources;
 use gv::edge::EdgeSettings;
+use gv::tls::https::Elsewhere;
 
 const HSTS: &str = "strict-transport-security";
 
@@ -14,10 +15,9 @@ async fn edge(https_redirect: Option<u16>, hsts_max_age_s: u64) -> (Running, [re
     let folder = tempfile::tempdir().unwrap();
     let files = certificate(folder.path());
     let cert = reqwest::Certificate::from_pem(&std::fs::read(&files.cert).unwrap()).unwrap();
-    let (pointer_ttl, tls) = (HOUR, Some(files));
-    let settings =
-        EdgeSettings { pointer_ttl, tls, https_redirect, hsts_max_age_s, ..EdgeSettings::default() };
-    let edge = Running::with_settings(settings).await;
+    let settings = EdgeSettings { pointer_ttl: HOUR, hsts_max_age_s, ..EdgeSettings::default() };
+    let (files, elsewhere) = (Some(files.certificate().unwrap()), https_redirect.map(Elsewhere));
+    let edge = Running::with_tls(settings, Secured { files, elsewhere, ..Secured::default() }).await;
     let headers = "/own/*\n  Strict-Transport-Security: max-age=5\n/never/*\n  ! Strict-Transport-Security\n";
     let sources = Sources { headers: Some(headers.to_owned()), ..Sources::default() };
     let rules = compile(&sources, Settings::default()).unwrap().rules;

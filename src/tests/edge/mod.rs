@@ -33,11 +33,14 @@ use gv::domain::host::{HostKind, Hostname, Pointer, PointerTarget};
 use gv::domain::id::{DeploymentId, ProjectId, UserId};
 use gv::domain::manifest::{Coded, Codings, FileTable, Manifest, NewEntry, SitePath};
 use gv::domain::routing::rules::Rules;
-use gv::edge::{EdgePorts, EdgeSettings, Listeners, serve};
+use gv::edge::{EdgePorts, EdgeSettings, serve};
 use gv::ports::blobs::{Blobs, Body, Key};
 use gv::ports::notices::{Notice, Notices};
 use gv::ports::traces::Tracer;
 use gv::tls::certificates::{CertificatePorts, CertificateSettings, Certificates};
+use gv::tls::files::Certificate;
+use gv::tls::https::Elsewhere;
+use gv::tls::listeners::{Listeners, TlsListener};
 use line::Line;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -49,6 +52,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// What an edge has for those who come by TLS, beside its settings.
+#[derive(Default)]
+struct Secured {
+    files: Option<Arc<Certificate>>,
+    /// It is to get them itself.
+    certificates: Option<CertificateSettings>,
+    /// Where those who come without are sent.
+    elsewhere: Option<Elsewhere>,
+}
 
 /// An edge that serves, and the stores below it.
 struct Running {
@@ -80,21 +93,20 @@ impl Running {
         Self::traced(folder, settings, Tracer::new(None, Arc::new(SystemClock))).await
     }
 
-    /// One that is to get certificates itself.
-    async fn with_certificates(settings: EdgeSettings, certificates: CertificateSettings) -> Self {
+    async fn with_tls(settings: EdgeSettings, secured: Secured) -> Self {
         let tracer = Tracer::new(None, Arc::new(SystemClock));
-        Self::with_all(tempfile::tempdir().unwrap(), settings, tracer, Some(certificates)).await
+        Self::with_all(tempfile::tempdir().unwrap(), settings, tracer, secured).await
     }
 
     async fn traced(folder: tempfile::TempDir, settings: EdgeSettings, tracer: Tracer) -> Self {
-        Self::with_all(folder, settings, tracer, None).await
+        Self::with_all(folder, settings, tracer, Secured::default()).await
     }
 
     async fn with_all(
         folder: tempfile::TempDir,
         settings: EdgeSettings,
         tracer: Tracer,
-        certificates: Option<CertificateSettings>,
+        Secured { files, certificates, elsewhere }: Secured,
     ) -> Self {
         let blobs = Arc::new(Line::to(FilesystemBlobs::open(folder.path()).unwrap()));
         let cache = Arc::new(LocalCache::new(16 * 1024 * 1024));
@@ -108,10 +120,11 @@ impl Running {
             certificates: certificates.map(|settings| authority_out_of_reach(blobs.clone(), settings)),
         };
         let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let has_tls = settings.tls.is_some() || ports.certificates.is_some();
-        let listeners = Listeners { plain: listener(), tls: has_tls.then(listener) };
+        let has_tls = files.is_some() || ports.certificates.is_some();
+        let tls = has_tls.then(|| TlsListener { socket: listener(), files });
+        let listeners = Listeners { plain: listener(), elsewhere, tls };
         let address = listeners.plain.local_addr().unwrap();
-        let tls_address = listeners.tls.as_ref().map(|listener| listener.local_addr().unwrap());
+        let tls_address = listeners.tls_address().unwrap();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(ports, settings, listeners, stop.clone()));
         Self { address, blobs, cache, notices, stop, serving, folder, tls_address }

@@ -1,6 +1,6 @@
 //! The same sites by TLS.
 
-use super::{HOUR, Running, noise};
+use super::{HOUR, Running, Secured, noise};
 use gv::edge::EdgeSettings;
 use gv::tls::files::TlsFiles;
 use std::net::SocketAddr;
@@ -31,8 +31,7 @@ async fn sites_come_by_tls_too() {
     let folder = tempfile::tempdir().unwrap();
     let files = certificate(folder.path());
     let root = std::fs::read(&files.cert).unwrap();
-    let settings = EdgeSettings { pointer_ttl: HOUR, tls: Some(files), ..EdgeSettings::default() };
-    let edge = Running::with_settings(settings).await;
+    let edge = by_tls(&files).await;
     let large = noise(9 * 1024 * 1024, 1);
     edge.publish_files(&[("index.html", b"by TLS"), ("404.html", b"lost"), ("large", &large)]).await;
     let address = edge.tls_address.unwrap();
@@ -56,12 +55,18 @@ async fn sites_come_by_tls_too() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_does_not_fit_its_key_is_told_at_the_start() {
+/// An edge that shows what these files have now.
+async fn by_tls(files: &TlsFiles) -> Running {
+    let settings = EdgeSettings { pointer_ttl: HOUR, ..EdgeSettings::default() };
+    let files = Some(files.clone().certificate().unwrap());
+    Running::with_tls(settings, Secured { files, ..Secured::default() }).await
+}
+
+#[test]
+fn a_certificate_that_does_not_fit_its_key_is_refused_before_anything_serves() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let files = TlsFiles { key: certificate(other.path()).key, ..certificate(folder.path()) };
-    let edge = Running::with_settings(EdgeSettings { tls: Some(files), ..EdgeSettings::default() }).await;
-    let refused = edge.serving.await.unwrap().unwrap_err().to_string();
+    let refused = files.certificate().unwrap_err().to_string();
     assert!(refused.contains("does not fit edge.tls_cert"), "{refused}");
 }
 
@@ -70,8 +75,7 @@ async fn a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_no
     let folder = tempfile::tempdir().unwrap();
     let files = certificate(folder.path());
     let old = std::fs::read(&files.cert).unwrap();
-    let settings = EdgeSettings { pointer_ttl: HOUR, tls: Some(files.clone()), ..EdgeSettings::default() };
-    let edge = Running::with_settings(settings).await;
+    let edge = by_tls(&files).await;
     edge.publish_files(&[("index.html", b"by TLS")]).await;
     let address = edge.tls_address.unwrap();
     let url = format!("https://blog.localhost:{}", address.port());
@@ -89,4 +93,24 @@ async fn a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_no
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(!shows(&old).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_was_renewed_before_the_edge_began_to_serve_is_shown_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = certificate(folder.path()).certificate().unwrap();
+    // A file system's clock is coarse.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let new = std::fs::read(certificate(folder.path()).cert).unwrap();
+    let settings = EdgeSettings { pointer_ttl: HOUR, ..EdgeSettings::default() };
+    let edge = Running::with_tls(settings, Secured { files: Some(read), ..Secured::default() }).await;
+    edge.publish_files(&[("index.html", b"by TLS")]).await;
+    let address = edge.tls_address.unwrap();
+    let url = format!("https://blog.localhost:{}", address.port());
+    let mut looks = 0;
+    while client(&new, address).get(&url).send().await.is_err() {
+        looks += 1;
+        assert!(looks < 100, "the new one is never shown");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

@@ -1,7 +1,7 @@
 //! The cache: whether it holds, gives back and passes on, and what it does when it is full.
 
 use super::{Case, Findings, UNREACHED, says, words};
-use crate::config::load::without_password;
+use crate::config::shown::without_password;
 use crate::domain::id::DeploymentId;
 use crate::ports::cache::{Cache, Room};
 use crate::ports::error::StoreError;

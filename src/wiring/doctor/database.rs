@@ -2,7 +2,7 @@
 //! about the time.
 
 use super::{Case, Findings, UNREACHED, says, sealed, words};
-use crate::config::load::without_password;
+use crate::config::shown::without_password;
 use crate::ports::database::Database;
 use crate::wiring::backends;
 use anyhow::Context;

@@ -1,7 +1,7 @@
 //! The queue: whether a message goes the whole way, and whether a worker would hear the bell.
 
 use super::{Case, Findings, UNREACHED, says, words};
-use crate::config::load::without_password;
+use crate::config::shown::without_password;
 use crate::wiring::backends;
 use anyhow::Context;
 use futures_util::FutureExt;

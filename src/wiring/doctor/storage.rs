@@ -5,7 +5,7 @@
 //! edge only reads, and its keys may do no more.
 
 use super::{Case, Findings, Role, UNREACHED, says, words};
-use crate::config::load::without_password;
+use crate::config::shown::without_password;
 use crate::ports::blobs::{Blobs, Body, Key};
 use crate::wiring::backends;
 use anyhow::{Context, ensure};

@@ -2,7 +2,7 @@
 //!
 //! Holes stay holes, and a file with several names stays one. Nothing is followed. Start with [`Copy::tree`].
 
-use super::length;
+use super::size::length;
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 use std::collections::HashMap;

@@ -7,7 +7,7 @@ mod hostile;
 mod parity;
 
 use super::tls::certificate;
-use super::{Answer, HOUR, Running};
+use super::{Answer, HOUR, Running, Secured};
 use bytes::Bytes;
 use gv::edge::EdgeSettings;
 use h2::client::SendRequest;
@@ -37,8 +37,9 @@ impl Secure {
         let folder = tempfile::tempdir().unwrap();
         let files = certificate(folder.path());
         let cert = CertificateDer::from_pem_file(&files.cert).unwrap();
-        let settings = EdgeSettings { pointer_ttl: HOUR, tls: Some(files), ..settings };
-        Self { edge: Running::with_settings(settings).await, cert, _folder: folder }
+        let settings = EdgeSettings { pointer_ttl: HOUR, ..settings };
+        let secured = Secured { files: Some(files.certificate().unwrap()), ..Secured::default() };
+        Self { edge: Running::with_tls(settings, secured).await, cert, _folder: folder }
     }
 
     /// A connection by TLS for one of these protocols.
