@@ -14,6 +14,7 @@ use crate::tls::certificates::renewing;
 use crate::tls::files::following;
 use crate::tls::handshake::Handshakes;
 use crate::tls::listeners::{Listeners, TlsListener};
+use crate::tls::wire::Wire;
 use actix_http::Protocol;
 use actix_server::Server;
 use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
@@ -23,7 +24,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -65,7 +65,7 @@ pub async fn serve(
     let address = listeners.plain.local_addr()?;
     let (plain, elsewhere) = (house.clone(), Https::plain(listeners.elsewhere));
     server = server.listen("edge", listeners.plain, move || {
-        plain.clone().serving(address, elsewhere.clone(), |stream| std::future::ready(Some(stream)))
+        plain.clone().serving(address, elsewhere.clone(), |stream| std::future::ready(Some(Wire(stream))))
     })?;
     let sites = Hosts::Sites(Arc::clone(&edge) as _);
     let (mut files, mut renewed) = (None, None);
@@ -148,7 +148,7 @@ impl House {
         accept: impl Fn(TcpStream) -> F + Clone + 'static,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()>
     where
-        S: AsyncRead + Outgoing + 'static,
+        S: Outgoing + 'static,
         F: Future<Output = Option<S>>,
     {
         fn_factory(move || {
@@ -184,7 +184,7 @@ fn prepare(stream: &TcpStream) {
 /// One connection: by HTTP/2 where it was asked for; else by the front as long as it is ordinary, by actix-web from then on.
 async fn converse<S, U>(stream: S, desk: Rc<Desk>, unusual: &U, peer: Option<SocketAddr>)
 where
-    S: AsyncRead + Outgoing,
+    S: Outgoing,
     U: Service<(Rewound<S>, Protocol, Option<SocketAddr>), Response = ()>,
 {
     let client = peer.map(|peer| peer.ip());

@@ -12,7 +12,7 @@ use crate::edge::pages::{self, Page};
 use crate::edge::reply::{Manner, Reply};
 use crate::edge::request::{Method, Request};
 use crate::edge::tally::Tally;
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::Bytes;
 use std::cell::RefCell;
 use std::io;
 use std::mem::MaybeUninit;
@@ -23,8 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::ready;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio_util::io::poll_read_buf;
+use tokio::io::ReadBuf;
 
 /// How long a client may take to send the head of a request.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -67,7 +66,7 @@ pub struct Connection<S> {
     /// Its address, as the access log has it.
     client: String,
     /// Read, not answered.
-    read: BytesMut,
+    read: Vec<u8>,
     waiting: Waiting,
     /// When something was read last, or an answer was at its end.
     now: Instant,
@@ -80,11 +79,11 @@ enum Next {
     Close,
 }
 
-impl<S: AsyncRead + Outgoing> Connection<S> {
+impl<S: Outgoing> Connection<S> {
     pub fn new(stream: S, desk: Rc<Desk>, client: Option<IpAddr>) -> Self {
         let client = client.map(|address| address.to_string()).unwrap_or_default();
         let waiting = Waiting::new(Arc::clone(&desk.stopping));
-        let (read, head, now) = (BytesMut::new(), Vec::with_capacity(1024), Instant::now());
+        let (read, head, now) = (Vec::new(), Vec::with_capacity(1024), Instant::now());
         Self { stream, desk, client, read, waiting, now, head }
     }
 
@@ -113,7 +112,7 @@ impl<S: AsyncRead + Outgoing> Connection<S> {
                     }
                     next
                 }
-                Head::Unusual => return Rest::Unusual(read.freeze(), self.stream),
+                Head::Unusual => return Rest::Unusual(read.into(), self.stream),
                 // What follows cannot be told from contents.
                 Head::Malformed(page) => self.refuse(page).await,
             };
@@ -161,10 +160,10 @@ impl<S: AsyncRead + Outgoing> Connection<S> {
     }
 
     /// What is behind an answered head. A buffer that had to grow is given back.
-    fn keep_rest(&mut self, mut read: BytesMut, len: usize) {
-        let has_grown = read.len() > READ;
-        read.advance(len);
-        self.read = if has_grown && read.is_empty() { BytesMut::new() } else { read };
+    fn keep_rest(&mut self, mut read: Vec<u8>, len: usize) {
+        read.drain(..len);
+        let has_grown = read.capacity() > READ;
+        self.read = if has_grown && read.is_empty() { Vec::new() } else { read };
     }
 
     /// Reads until there may be a whole head: it ends with a line.
@@ -173,11 +172,8 @@ impl<S: AsyncRead + Outgoing> Connection<S> {
             let before = self.read.len();
             self.read.reserve(READ);
             let (stream, read) = (&mut self.stream, &mut self.read);
-            let reading = self.waiting.until(
-                || deadline,
-                is_idle,
-                |context| poll_read_buf(Pin::new(&mut *stream), context, read),
-            );
+            let reading =
+                self.waiting.until(|| deadline, is_idle, |context| stream.poll_read_behind(context, read));
             match reading.await {
                 Ok(Ok(0)) => return Ok(Next::Close),
                 Ok(Ok(_)) if !self.read[before..].contains(&b'\n') && self.read.len() < MAX_HEAD => {

@@ -1,21 +1,21 @@
-//! Connections that answers are written to: what each kind does best with pages of memory.
+//! Connections that requests are read from and answers written to: what each kind does best.
 
 use crate::edge::held::Pages;
 use crate::tls::files::HTTP_2;
 use crate::tls::wire::Wire;
-use rustix::net::{SendFlags, send};
+use rustix::net::SendFlags;
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncWrite, Interest};
-use tokio::net::TcpStream;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
+use tokio_util::io::poll_read_buf;
 
 /// What is read of pages at once, to be encrypted.
 const PIECE: usize = 64 * 1024;
 
-pub trait Outgoing: AsyncWrite + Unpin {
+pub trait Outgoing: AsyncRead + AsyncWrite + Unpin {
     /// Whether a small body is best copied behind its head. Where the connection makes a copy of its own,
     /// to encrypt it, one is enough.
     const JOINS: bool;
@@ -24,6 +24,9 @@ pub trait Outgoing: AsyncWrite + Unpin {
     fn speaks_http2(&self) -> bool {
         false
     }
+
+    /// Reads behind what is there already, as much as there is room for; 0: the other side has ended.
+    fn poll_read_behind(&mut self, context: &mut Context<'_>, read: &mut Vec<u8>) -> Poll<io::Result<usize>>;
 
     /// Writes some of what more will follow at once.
     fn poll_write_more(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
@@ -37,13 +40,15 @@ pub trait Outgoing: AsyncWrite + Unpin {
     ) -> Poll<io::Result<usize>>;
 }
 
-impl Outgoing for TcpStream {
+impl Outgoing for Wire {
     const JOINS: bool = true;
 
+    fn poll_read_behind(&mut self, context: &mut Context<'_>, read: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        Self::poll_read_behind(self, context, read)
+    }
+
     fn poll_write_more(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        unless_blocked(self, context, |stream| {
-            Ok(send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
-        })
+        self.poll_send(context, bytes, SendFlags::MORE)
     }
 
     fn poll_write_pages(
@@ -53,24 +58,10 @@ impl Outgoing for TcpStream {
         range: &Range<u64>,
     ) -> Poll<io::Result<usize>> {
         let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        unless_blocked(self, context, |stream| {
+        self.poll_write_by(context, len, |stream| {
             let mut from = range.start;
             Ok(rustix::fs::sendfile(stream, pages.file(), Some(&mut from), len)?)
         })
-    }
-}
-
-fn unless_blocked(
-    stream: &TcpStream,
-    context: &mut Context<'_>,
-    write: impl Fn(&TcpStream) -> io::Result<usize>,
-) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(stream.poll_write_ready(context))?;
-        match stream.try_io(Interest::WRITABLE, || write(stream)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            written => return Poll::Ready(written),
-        }
     }
 }
 
@@ -79,6 +70,10 @@ impl Outgoing for TlsStream<Wire> {
 
     fn speaks_http2(&self) -> bool {
         self.get_ref().1.alpn_protocol() == Some(HTTP_2)
+    }
+
+    fn poll_read_behind(&mut self, context: &mut Context<'_>, read: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        poll_read_buf(Pin::new(self), context, read)
     }
 
     fn poll_write_more(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
@@ -23,13 +23,15 @@ pub enum Ended {
 
 pub struct Waiting {
     timer: Pin<Box<Sleep>>,
+    /// Who hears of the timer. Telling it again would cost more than finding out that it knows.
+    told: Option<Waker>,
     stopping: Arc<AtomicBool>,
     has_waited: bool,
 }
 
 impl Waiting {
     pub fn new(stopping: Arc<AtomicBool>) -> Self {
-        Self { timer: Box::pin(tokio::time::sleep(LOOK)), stopping, has_waited: false }
+        Self { timer: Box::pin(tokio::time::sleep(LOOK)), told: None, stopping, has_waited: false }
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -60,13 +62,19 @@ impl Waiting {
                 if is_idle && self.is_stopping() {
                     return Poll::Ready(Err(Ended::Stopping));
                 }
+                let hears = self.told.as_ref().is_some_and(|told| told.will_wake(context.waker()));
+                if hears && !self.timer.is_elapsed() {
+                    return Poll::Pending;
+                }
                 if self.timer.as_mut().poll(context).is_pending() {
+                    self.told = Some(context.waker().clone());
                     return Poll::Pending;
                 }
                 let now = Instant::now();
                 if now >= until {
                     return Poll::Ready(Err(Ended::Late));
                 }
+                self.told = None;
                 self.timer.as_mut().reset((now + LOOK).into());
             }
         })

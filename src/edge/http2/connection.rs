@@ -17,7 +17,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncRead;
 
 /// While answers are under way, each has a deadline of its own.
 const NO_DEADLINE: Duration = Duration::from_secs(86_400);
@@ -31,7 +30,7 @@ enum Next {
 }
 
 /// Serves a connection that is to speak HTTP/2 to its end.
-pub async fn serve<S: AsyncRead + Outgoing>(stream: S, desk: Rc<Desk>, client: Option<IpAddr>) {
+pub async fn serve<S: Outgoing>(stream: S, desk: Rc<Desk>, client: Option<IpAddr>) {
     let mut waiting = Waiting::new(Arc::clone(&desk.stopping));
     let (gathered, release) = gather(Rewound::new(Bytes::new(), stream));
     let mut handshake = pin!(builder(MAX_HEAD as u32).handshake::<_, Bytes>(gathered));
@@ -86,7 +85,7 @@ pub async fn serve<S: AsyncRead + Outgoing>(stream: S, desk: Rc<Desk>, client: O
 }
 
 /// What was gathered goes out. `Some`: it cannot.
-fn let_go<S: AsyncRead + Outgoing>(release: &Release<Rewound<S>>, context: &mut Context<'_>) -> Option<Next> {
+fn let_go<S: Outgoing>(release: &Release<Rewound<S>>, context: &mut Context<'_>) -> Option<Next> {
     match release.poll(context) {
         Poll::Ready(Err(_)) => Some(Next::Closed),
         Poll::Ready(Ok(())) | Poll::Pending => None,
