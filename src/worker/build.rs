@@ -205,8 +205,9 @@ impl Build<'_> {
             ));
         }
         let known = Diagnosis::of(kind, &self.log.masked(&ran.tail.text()));
-        if let Some(Diagnosis { name: cause, message }) = known {
+        if let Some(Diagnosis { name: cause, code: own, message }) = known {
             tracing::debug!(cause, "why a build failed is known");
+            let code = own.unwrap_or(code);
             return Err(Halt::failed(code, format!("The {name} command `{line}` {ended}. {message}")));
         }
         let advice = match ran.exit {

@@ -130,12 +130,12 @@ async fn a_link_to_a_large_file_inside_is_published_as_the_file() {
     assert!(stage.gv.page("links.localhost", "/z").await.1.ends_with("\0end\n"));
 }
 
-/// Five that use up memory, processes, disk, log and time, and one that only builds.
+/// Six that use up memory, little by little and at once, processes, disk, log and time, and one that only builds.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_greedy_neighbour_ends_with_its_own_reason_while_an_honest_build_goes_well() {
     for mode in MODES {
         let settings = Settings::default()
-            .set("GV_WORKER__CONCURRENCY", 6)
+            .set("GV_WORKER__CONCURRENCY", 7)
             .set("GV_WORKER__BUILD_TIMEOUT_S", 25)
             .set("GV_LIMITS__BUILD_MEMORY_MB", 1024)
             .set("GV_LIMITS__BUILD_PROCESSES", 200)
@@ -154,6 +154,7 @@ async fn each_greedy_neighbour_ends_with_its_own_reason_while_an_honest_build_go
                 "/usr/bin/python3 -c 'x = []\nwhile True: x.append(bytearray(1 << 20))'",
                 "memory_exceeded",
             ),
+            ("glutton", "/usr/bin/python3 -c 'bytearray(3 << 30)'", "memory_exceeded"),
             ("filler", "while :; do head -c 10000000 /dev/zero >>$HOME/$$.file; done", "workspace_exceeded"),
             ("flood", "yes this line never ends", "log_exceeded"),
             ("sleeper", "sleep 600", "build_timeout"),

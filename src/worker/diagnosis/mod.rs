@@ -4,6 +4,7 @@
 //! What is recognised is what tools print. A cause that is not known is no fault: the log has the
 //! words themselves. Start with [`Diagnosis::of`].
 
+use crate::domain::failure::FailureCode;
 use crate::worker::plan::CommandKind;
 use crate::worker::presets::Pattern;
 use regex::Captures;
@@ -30,6 +31,7 @@ struct Cause {
     name: String,
     /// Where it can happen alone.
     step: Option<Step>,
+    code: Option<FailureCode>,
     matches: Pattern,
     /// What is told, with `{1}` for the first group of `matches`.
     message: String,
@@ -46,6 +48,8 @@ enum Step {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Diagnosis {
     pub name: &'static str,
+    /// Where a limit of gv's own is the cause.
+    pub code: Option<FailureCode>,
     /// The cause and its remedy, in whole sentences.
     pub message: String,
 }
@@ -71,7 +75,7 @@ impl Diagnosis {
         let here = causes().iter().filter(|cause| cause.step.is_none_or(|only| only == step));
         here.into_iter().find_map(|cause| {
             let found = cause.matches.0.captures(&said)?;
-            Some(Self { name: &cause.name, message: cause.tell(&found) })
+            Some(Self { name: &cause.name, code: cause.code, message: cause.tell(&found) })
         })
     }
 }
