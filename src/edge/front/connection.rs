@@ -79,6 +79,23 @@ enum Next {
     Close,
 }
 
+/// What was read so far.
+enum Asked {
+    Partial,
+    /// Answered from memory: the head is written down, to be sent with the body. `len` bytes were asked.
+    Answered {
+        reply: Reply,
+        len: usize,
+        closes: bool,
+    },
+    /// Memory alone does not answer it.
+    Whole,
+    Unusual,
+    Malformed(Page),
+}
+
+/// Futures of what is rare are boxed: thousands of connections lie idle, and a hot one is quicker the less
+/// memory it is.
 impl<S: Outgoing> Connection<S> {
     pub fn new(stream: S, desk: Rc<Desk>, client: Option<IpAddr>) -> Self {
         let client = client.map(|address| address.to_string()).unwrap_or_default();
@@ -91,18 +108,8 @@ impl<S: Outgoing> Connection<S> {
         // When the head that is being read began.
         let mut began = self.now;
         loop {
-            let read = std::mem::take(&mut self.read);
-            let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-            let next = match head::read(&read, &mut room) {
-                Head::Whole { request, target, len, closes } => {
-                    let closes = closes || self.waiting.is_stopping();
-                    let next = self.answer(&Request { target: &target, ..request }, closes).await;
-                    self.keep_rest(read, len);
-                    began = self.now;
-                    next
-                }
-                Head::Partial => {
-                    self.read = read;
+            let next = match self.look() {
+                Asked::Partial => {
                     let is_idle = self.read.is_empty();
                     let deadline = if is_idle { self.now + KEEP_ALIVE } else { began + HEAD_DEADLINE };
                     let next = self.more(deadline, is_idle).await;
@@ -112,14 +119,25 @@ impl<S: Outgoing> Connection<S> {
                     }
                     next
                 }
-                Head::Unusual => return Rest::Unusual(read.into(), self.stream),
+                Asked::Answered { reply, len, closes } => {
+                    let next = self.send(reply, closes).await;
+                    self.pass(len);
+                    began = self.now;
+                    next
+                }
+                Asked::Whole => {
+                    let next = Box::pin(self.go_whole_way()).await;
+                    began = self.now;
+                    next
+                }
+                Asked::Unusual => return Rest::Unusual(self.read.into(), self.stream),
                 // What follows cannot be told from contents.
-                Head::Malformed(page) => self.refuse(page).await,
+                Asked::Malformed(page) => Box::pin(self.refuse(page)).await,
             };
             match next {
                 Ok(Next::Request) => {}
                 Ok(Next::Close) => {
-                    self.linger().await;
+                    Box::pin(self.linger()).await;
                     return Rest::Closed;
                 }
                 // Nobody is there any more.
@@ -128,42 +146,81 @@ impl<S: Outgoing> Connection<S> {
         }
     }
 
-    async fn answer(&mut self, request: &Request<'_>, closes: bool) -> io::Result<Next> {
-        let began = self.now;
-        let (reply, ended) = match self.desk.at_once(request, began) {
-            // Looking at the clock again would be a good part of the work.
-            Some(reply) => (reply, began),
-            None => (Box::pin(self.desk.edge.answer(request)).await, Instant::now()),
+    /// Reads what there is as a request, and answers it if memory can.
+    fn look(&mut self) -> Asked {
+        let read = std::mem::take(&mut self.read);
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let asked = match head::read(&read, &mut room) {
+            Head::Whole { request, target, len, closes } => {
+                let closes = closes || self.waiting.is_stopping();
+                let request = Request { target: &target, ..request };
+                match self.desk.at_once(&request, self.now) {
+                    Some(reply) => {
+                        // Looking at the clock again would be a good part of the work.
+                        self.write_down(&request, &reply, (self.now, self.now), closes);
+                        Asked::Answered { reply, len, closes }
+                    }
+                    None => Asked::Whole,
+                }
+            }
+            Head::Partial => Asked::Partial,
+            Head::Unusual => Asked::Unusual,
+            Head::Malformed(page) => Asked::Malformed(page),
         };
-        let is_long = ended != began;
+        self.read = read;
+        asked
+    }
+
+    /// Answers the request that was read, from wherever its answer is.
+    async fn go_whole_way(&mut self) -> io::Result<Next> {
+        let (read, began) = (std::mem::take(&mut self.read), self.now);
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let Head::Whole { request, target, len, closes } = head::read(&read, &mut room) else {
+            // It was one when it was looked at.
+            return Ok(Next::Close);
+        };
+        let closes = closes || self.waiting.is_stopping();
+        let request = Request { target: &target, ..request };
+        let reply = self.desk.edge.answer(&request).await;
+        self.write_down(&request, &reply, (began, Instant::now()), closes);
+        let next = self.send(reply, closes).await;
+        self.now = Instant::now();
+        self.read = read;
+        self.pass(len);
+        next
+    }
+
+    /// Notes an answer down, and writes its head to where it is sent from.
+    fn write_down(
+        &mut self,
+        request: &Request<'_>,
+        reply: &Reply,
+        (began, ended): (Instant, Instant),
+        closes: bool,
+    ) {
+        self.head.clear();
+        let hsts = self.desk.https.hsts(reply);
+        self.desk.note(request, reply, &Circumstances { client: &self.client, began, ended }, |date| {
+            write_head(&mut self.head, reply, [date, hsts], closes);
+        });
+    }
+
+    /// Sends an answer whose head is written down.
+    async fn send(&mut self, reply: Reply, closes: bool) -> io::Result<Next> {
         self.waiting.has_waited();
-        self.write(request, reply, (began, ended), closes).await?;
-        if is_long || self.waiting.has_waited() {
+        send(&mut self.stream, &mut self.waiting, &mut self.head, reply).await?;
+        if self.waiting.has_waited() {
             self.now = Instant::now();
         }
         Ok(if closes { Next::Close } else { Next::Request })
     }
 
-    async fn write(
-        &mut self,
-        request: &Request<'_>,
-        reply: Reply,
-        (began, ended): (Instant, Instant),
-        closes: bool,
-    ) -> io::Result<()> {
-        self.head.clear();
-        let hsts = self.desk.https.hsts(&reply);
-        self.desk.note(request, &reply, &Circumstances { client: &self.client, began, ended }, |date| {
-            write_head(&mut self.head, &reply, [date, hsts], closes);
-        });
-        send(&mut self.stream, &mut self.waiting, &mut self.head, reply).await
-    }
-
-    /// What is behind an answered head. A buffer that had to grow is given back.
-    fn keep_rest(&mut self, mut read: Vec<u8>, len: usize) {
-        read.drain(..len);
-        let has_grown = read.capacity() > READ;
-        self.read = if has_grown && read.is_empty() { Vec::new() } else { read };
+    /// Goes on behind an answered head. A buffer that had to grow is given back.
+    fn pass(&mut self, len: usize) {
+        self.read.drain(..len);
+        if self.read.is_empty() && self.read.capacity() > READ {
+            self.read = Vec::new();
+        }
     }
 
     /// Reads until there may be a whole head: it ends with a line.
@@ -186,7 +243,7 @@ impl<S: Outgoing> Connection<S> {
                 Ok(Err(error)) => return Err(error),
                 Err(Ended::Stopping) => return Ok(Next::Close),
                 Err(Ended::Late) if is_idle => return Ok(Next::Close),
-                Err(Ended::Late) => return self.refuse(pages::TOO_SLOW).await,
+                Err(Ended::Late) => return Box::pin(self.refuse(pages::TOO_SLOW)).await,
             }
         }
     }
@@ -195,9 +252,9 @@ impl<S: Outgoing> Connection<S> {
     async fn refuse(&mut self, page: Page) -> io::Result<Next> {
         let method = Method::Other;
         let request = Request { method, method_name: "-", target: "-", authority: None, fields: &[] };
-        let now = Instant::now();
-        self.write(&request, Manner::default().page(page), (now, now), true).await?;
-        Ok(Next::Close)
+        let (reply, now) = (Manner::default().page(page), Instant::now());
+        self.write_down(&request, &reply, (now, now), true);
+        self.send(reply, true).await
     }
 
     async fn linger(&mut self) {
