@@ -111,13 +111,23 @@ impl Lines {
         self.held.front().map(|held| held.until)
     }
 
+    /// Hides these as well, from here on. What is held is judged by those that were known when it came.
+    pub(super) fn hide(&mut self, secrets: impl IntoIterator<Item = String>) {
+        self.let_go();
+        self.mask.add(secrets);
+    }
+
     /// What is held is kept; nothing is taken from here on.
     pub(super) fn close(&mut self) {
+        self.let_go();
+        self.closed = true;
+    }
+
+    fn let_go(&mut self) {
         // A full log has said so.
         while !self.held.is_empty() {
             let _ = self.keep_first();
         }
-        self.closed = true;
     }
 
     fn keep_first(&mut self) -> Result<(), LogFull> {
@@ -311,6 +321,15 @@ mod tests {
         }
         add(&mut lines, LogStream::Stdout, "er22.").unwrap();
         assert_eq!(texts(&lines), ["the hun", "***", "***."]);
+    }
+
+    #[test]
+    fn the_beginning_of_a_value_stays_hidden_when_others_are_to_be_hidden_too() {
+        let mut lines = Lines::new(Mask::default(), 10_000, 0);
+        lines.hide(["hunter22".to_owned()]);
+        add(&mut lines, LogStream::Stdout, "a hunt").unwrap();
+        lines.hide(["another-secret".to_owned()]);
+        assert_eq!(texts(&lines), ["a ***"]);
     }
 
     #[test]

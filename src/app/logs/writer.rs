@@ -68,7 +68,7 @@ impl LogWriter {
 
     /// Hides these values in every line that follows.
     pub fn mask(&self, secrets: impl IntoIterator<Item = String>) {
-        self.log.lines().mask.add(secrets);
+        self.log.lines().hide(secrets);
     }
 
     /// A text without control characters and secrets, as the log shows it.

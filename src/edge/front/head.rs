@@ -86,12 +86,18 @@ enum Connection {
     Other,
 }
 
+/// A list of options (RFC 9110, 7.6.1). `TE` only says that a field of this name is for this connection.
 fn connection(value: &[u8]) -> Connection {
-    match value.trim_ascii() {
-        value if value.eq_ignore_ascii_case(b"keep-alive") => Connection::KeepAlive,
-        value if value.eq_ignore_ascii_case(b"close") => Connection::Close,
-        _ => Connection::Other,
+    let mut found = Connection::KeepAlive;
+    for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        match option {
+            option if option.eq_ignore_ascii_case(b"close") => found = Connection::Close,
+            option if [&b"keep-alive"[..], b"te", b""].iter().any(|one| option.eq_ignore_ascii_case(one)) => {
+            }
+            _ => return Connection::Other,
+        }
     }
+    found
 }
 
 #[cfg(test)]
@@ -117,6 +123,8 @@ mod tests {
             ("GET /a?b=c HTTP/1.1\r\nHost: a\r\n\r\nGET", "Get /a?b=c 1 false GET"),
             ("\r\nHEAD / HTTP/1.1\r\nHost: a\r\nconnection: Close\r\n\r\n", "Head / 2 true "),
             ("GET / HTTP/1.1\nHost: a\n\n", "Get / 1 false "),
+            ("GET / HTTP/1.1\r\nConnection: TE, close\r\n\r\nGET", "Get / 1 true GET"),
+            ("GET / HTTP/1.1\r\nConnection: keep-alive, te\r\n\r\n", "Get / 1 false "),
             ("BREW / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n", "Other / 1 false "),
             ("GET / HTTP/1.1\r\nHost: a\r\n", "partial"),
             ("GET /\u{e9}?\u{e9}={`} HTTP/1.1\r\nHost: a\r\n\r\n", "Get /%C3%A9?%C3%A9={`} 1 false "),
@@ -139,6 +147,7 @@ mod tests {
             "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n",
             "GET / HTTP/1.1\r\nExpect: 100-continue\r\n",
             "GET / HTTP/1.1\r\nConnection: Upgrade\r\n",
+            "GET / HTTP/1.1\r\nConnection: close, Upgrade\r\n",
             "GET / HTTP/1.1\r\nUpgrade: h2c\r\n",
             "GET /a#b HTTP/1.1\r\n",
         ] {

@@ -2,12 +2,13 @@
 //! moment that is made when there is something to wait for, and one timer a connection looks at it now
 //! and then instead of being set for each request.
 
-use std::future::poll_fn;
-use std::pin::Pin;
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
 /// How often the timer looks: what a deadline or a stop is late by at most.
@@ -66,7 +67,9 @@ impl Waiting {
                 if hears && !self.timer.is_elapsed() {
                     return Poll::Pending;
                 }
-                if self.timer.as_mut().poll(context).is_pending() {
+                // Past its share of the thread a task is told that nothing is ready, and a timer that was never
+                // looked at is not made: then nobody would be told of it.
+                if pin!(unconstrained(self.timer.as_mut())).poll(context).is_pending() {
                     self.told = Some(context.waker().clone());
                     return Poll::Pending;
                 }
@@ -79,5 +82,28 @@ impl Waiting {
             }
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+
+    #[tokio::test]
+    async fn a_deadline_is_kept_by_a_task_that_has_had_its_share_when_it_begins_to_wait() {
+        let waiting = async {
+            let mut waiting = Waiting::new(Arc::default());
+            let deadline = Instant::now() + LOOK / 2;
+            let spend = |context: &mut Context<'_>| {
+                while has_budget_remaining() {
+                    let _ = pin!(consume_budget()).poll(context);
+                }
+                Poll::<()>::Pending
+            };
+            waiting.until(|| deadline, false, spend).await
+        };
+        let ended = tokio::time::timeout(LOOK * 10, tokio::spawn(waiting)).await;
+        assert_eq!(ended.expect("it ends").unwrap(), Err(Ended::Late));
     }
 }

@@ -157,6 +157,12 @@ fn what_is_known_of_other_tools_is_understood() {
         (BUILD, "Error: spawn /x/esbuild EAGAIN", "too-many-processes", "limits.build_processes"),
         (
             BUILD,
+            "sh: 1: fork: retry: Resource temporarily unavailable",
+            "too-many-processes",
+            "limits.build_processes",
+        ),
+        (
+            BUILD,
             "Error: Missing required environment variable: DATABASE_URL",
             "environment-variable",
             ": DATABASE_URL.",
@@ -261,7 +267,12 @@ fn the_causes_are_readable_and_each_is_a_sentence_or_more() {
 
 #[test]
 fn what_nobody_knows_is_left_to_the_log() {
-    for said in ["", "compiling\ncannot find colour\n", "warning: unused variable"] {
+    for said in [
+        "",
+        "compiling\ncannot find colour\n",
+        "warning: unused variable",
+        "Error: EAGAIN: resource temporarily unavailable, write",
+    ] {
         assert_eq!(Diagnosis::of(BUILD, said), None, "{said}");
     }
 }
