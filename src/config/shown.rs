@@ -17,16 +17,31 @@ const SECRET: &[&str] = &[
 /// A setting as it may be shown: secrets hidden, URLs without their password.
 pub fn shown(key: &str, setting: &Setting) -> String {
     if SECRET.contains(&key) {
-        let is_set = match &setting.value {
-            toml::Value::Array(items) => !items.is_empty(),
-            value => value.as_str().is_some_and(|text| !text.is_empty()),
-        };
-        return if is_set { "\"***\"".to_owned() } else { setting.value.to_string() };
+        return if is_set(setting) { "\"***\"".to_owned() } else { setting.value.to_string() };
     }
-    match setting.value.as_str().filter(|_| key.ends_with(".url") || key == "worker.registry") {
+    match setting.value.as_str().filter(|_| is_url(key)) {
         Some(url) => toml::Value::from(without_password(url)).to_string(),
         None => setting.value.to_string(),
     }
+}
+
+/// Whether a setting has a value that nobody else may read: a secret, or a URL with a password.
+pub fn holds_secret(key: &str, setting: &Setting) -> bool {
+    let has_password = |url: &str| url::Url::parse(url).is_ok_and(|url| url.password().is_some());
+    (SECRET.contains(&key) && is_set(setting))
+        || (is_url(key) && setting.value.as_str().is_some_and(has_password))
+}
+
+fn is_set(setting: &Setting) -> bool {
+    match &setting.value {
+        toml::Value::Array(items) => !items.is_empty(),
+        value => value.as_str().is_some_and(|text| !text.is_empty()),
+    }
+}
+
+/// Of a service, which may be told a password in it.
+fn is_url(key: &str) -> bool {
+    key.ends_with(".url") || key == "worker.registry"
 }
 
 /// `url` with its password and its query's secrets replaced by `***`.

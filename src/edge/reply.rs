@@ -87,12 +87,7 @@ impl Lines {
     pub fn has_hsts(&self) -> bool {
         match self {
             Self::Ready(ready) | Self::NotModified(ready) => ready.has_hsts,
-            Self::Own(lines) => {
-                let is_hsts = |line: &[u8]| {
-                    line.get(..HSTS.len()).is_some_and(|name| name.eq_ignore_ascii_case(HSTS.as_bytes()))
-                };
-                lines.split(|byte| *byte == b'\n').any(is_hsts)
-            }
+            Self::Own(lines) => fields_of(lines).any(|(name, _)| name.eq_ignore_ascii_case(HSTS.as_bytes())),
         }
     }
 

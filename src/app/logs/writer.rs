@@ -176,14 +176,14 @@ impl AttemptLog {
         encoding.map_err(|error| StoreError::new(StoreErrorKind::Internal, "encoding a log", error))?
     }
 
-    /// Stores all lines where nothing is stored yet, which is the usual case of a log that ends.
+    /// Stores all lines, most often where nothing is stored yet, as [`Self::store_over`] does otherwise.
     async fn store_once(&self, bytes: Bytes) -> Result<bool, StoreError> {
-        if within(STORED_LOG, "storing a log", self.app.blobs.put_new(&Key::log(self.id), bytes.clone()))
-            .await?
-        {
-            return Ok(true);
-        }
-        self.store_over(bytes).await
+        Ok(self.store_new(bytes.clone()).await? || self.store_over(bytes).await?)
+    }
+
+    /// `false`: something is stored there.
+    async fn store_new(&self, bytes: Bytes) -> Result<bool, StoreError> {
+        within(STORED_LOG, "storing a log", self.app.blobs.put_new(&Key::log(self.id), bytes)).await
     }
 
     /// Stores all lines in the place of what is found there, after a look at it: a worker that woke
@@ -192,7 +192,7 @@ impl AttemptLog {
     pub(super) async fn store_over(&self, bytes: Bytes) -> Result<bool, StoreError> {
         let (key, blobs) = (Key::log(self.id), &self.app.blobs);
         let tag = match self.app.find_stored_log(self.id).await {
-            Ok(None) => return within(STORED_LOG, "storing a log", blobs.put_new(&key, bytes)).await,
+            Ok(None) => return self.store_new(bytes).await,
             Ok(Some(Found { log, tag, .. })) => {
                 let held = log.read_all()?;
                 if held.last().is_some_and(|newest| newest.seq > LogLine::base(self.attempt + 1)) {

@@ -171,7 +171,8 @@ impl<S: Outgoing> Connection<S> {
         asked
     }
 
-    /// Answers the request that was read, from wherever its answer is.
+    /// Answers the request that was read, from wherever its answer is. Its head is read again, here where it is
+    /// kept over waits: what memory answers needs no room for that.
     async fn go_whole_way(&mut self) -> io::Result<Next> {
         let (read, began) = (std::mem::take(&mut self.read), self.now);
         let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];

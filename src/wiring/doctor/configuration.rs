@@ -6,6 +6,7 @@ use crate::config::Registration;
 use crate::config::acme::{Acme, OnDemand};
 use crate::config::layers::{Origin, Problem};
 use crate::config::load::Loaded;
+use crate::config::shown::holds_secret;
 use crate::domain::host::Hostname;
 use crate::domain::sealing::SecretKeys;
 use crate::wiring::listeners::tls_files;
@@ -173,33 +174,10 @@ fn orders_nothing(acme: &Acme) -> bool {
 
 /// The file's secrets are not for everybody on this machine.
 fn secrets_in(loaded: &Loaded, file: &Path, found: &mut Findings) {
-    let from_file = |key: &str| {
-        let setting = loaded.settings.get(key)?;
-        (setting.origin == Origin::File(file.to_owned())).then_some(setting)
-    };
-    let has_password = |key: &&str| {
-        let url = from_file(key).and_then(|setting| setting.value.as_str());
-        url.and_then(|url| url::Url::parse(url).ok()).is_some_and(|url| url.password().is_some())
-    };
-    let is_given = |key: &&str| {
-        from_file(key).is_some_and(|setting| match &setting.value {
-            toml::Value::Array(items) => !items.is_empty(),
-            value => value.as_str().is_some_and(|text| !text.is_empty()),
-        })
-    };
-    let urls = ["database.url", "queue.url", "cache.url", "worker.registry"];
-    let others = [
-        "blobs.access_key",
-        "blobs.secret_key",
-        "acme.dns_key",
-        "acme.eab_key",
-        "auth.signing_keys",
-        "secrets.keys",
-        "telemetry.otlp_headers",
-        "worker.build_env",
-    ];
+    let origin = Origin::File(file.to_owned());
+    let from_file = loaded.settings.iter().filter(|(_, setting)| setting.origin == origin);
     let held: Vec<&str> =
-        urls.into_iter().filter(has_password).chain(others.into_iter().filter(is_given)).collect();
+        from_file.filter(|(key, setting)| holds_secret(key, setting)).map(|(key, _)| key.as_str()).collect();
     let Ok(about) = std::fs::metadata(file) else { return };
     if about.permissions().mode() & 0o004 != 0 && !held.is_empty() {
         found.doubtful(
